@@ -1,0 +1,150 @@
+//! What the runner asks of a container engine. Docker and Podman are one implementation (bollard), `pretend` is another, which
+//! runs nothing and serves tests and overhead benchmarks.
+//!
+//! Two rules hold for every implementation: an exit is believed only when inspect says so, and a stream that ends is not a
+//! container that ended.
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::pin::Pin;
+
+use bytes::Bytes;
+use dsg_schemas::ids::{AttemptId, RunnerId};
+use dsg_schemas::reason::EndReason;
+use dsg_schemas::spec::PullPolicy;
+use dsg_schemas::wire::EngineFacts;
+use dsg_schemas::wire::log::Stream;
+use tokio::sync::mpsc;
+
+pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, Failure>> + Send + 'a>>;
+
+/// Why an engine call did not do what was asked, already sorted into the grid's end reasons.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct Failure {
+    /// `engine_error` where nothing better is known.
+    pub reason: EndReason,
+    /// What was attempted and why it failed, for people.
+    pub message: String,
+    /// The engine itself could not be reached: nothing is known about the container.
+    pub engine_gone: bool,
+}
+
+/// A container to create: complete, nothing left to decide.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ContainerPlan {
+    /// `dsg-<grid>-<attempt>`: a second create of the same attempt finds the first.
+    pub name: String,
+    pub labels: BTreeMap<String, String>,
+    /// By id, so that a tag that moves cannot change what runs.
+    pub image: String,
+    pub entrypoint: Option<Vec<String>>,
+    /// Empty: the image's own.
+    pub command: Vec<String>,
+    pub env: BTreeMap<String, String>,
+    pub workdir: Option<String>,
+    pub user: Option<String>,
+    /// `none` or `bridge`.
+    pub network: String,
+    pub cpus_milli: u64,
+    pub memory_bytes: u64,
+    pub shm_bytes: Option<u64>,
+    pub gpus: Vec<String>,
+    /// Host paths, all read-only.
+    pub binds: Vec<Bind>,
+    /// Folders (mode 1777) that must exist and be writable, made before start.
+    pub folders: Vec<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bind {
+    pub host: String,
+    pub container: String,
+}
+
+/// What inspect says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum State {
+    Created,
+    Running {
+        since_ms: u64,
+    },
+    /// Paused by somebody.
+    Paused,
+    Exited(Exit),
+    /// No such container: lost, never success.
+    Gone,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Exit {
+    pub code: i32,
+    /// Counted by the kernel, not guessed from 137. `None`: could not be known.
+    pub oom: Option<bool>,
+    pub run_ms: u64,
+    pub started_ms: u64,
+    /// What the engine says went wrong, if it says so.
+    pub error: String,
+    pub peak_memory_bytes: Option<u64>,
+    pub cpu_ms: Option<u64>,
+}
+
+/// A container with our labels.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Own {
+    pub id: String,
+    pub attempt: AttemptId,
+    pub labels: BTreeMap<String, String>,
+}
+
+/// One piece of output, as received.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Piece {
+    pub stream: Stream,
+    pub bytes: Bytes,
+}
+
+/// A container engine. Every call has a deadline of its own inside; dropping a future cancels nothing on the engine.
+pub trait Engine: Send + Sync {
+    /// Who it is; also proves that it answers.
+    fn facts(&self) -> Answer<'_, EngineFacts>;
+    /// Makes the image present and gives its id. `note` receives progress for people. One pull per image at a time.
+    fn image<'a>(
+        &'a self,
+        image: &'a str,
+        policy: PullPolicy,
+        note: &'a (dyn Fn(String) + Send + Sync),
+    ) -> Answer<'a, String>;
+    /// Loads an image from a `docker save` archive and gives its id.
+    fn load_image(&self, archive: Vec<u8>) -> Answer<'_, String>;
+    /// Creates, or finds the container of that name if the same attempt made it before. Gives its id.
+    fn create<'a>(&'a self, plan: &'a ContainerPlan) -> Answer<'a, String>;
+    /// Opens the output before start; pieces arrive until the container ends. The channel closes with the stream.
+    fn attach<'a>(&'a self, id: &'a str) -> Answer<'a, mpsc::Receiver<Piece>>;
+    /// All output so far, from the engine's own log, byte 0 on: for re-adoption and for the sweep after the end. With `follow`
+    /// it goes on until the container ends.
+    fn logs<'a>(&'a self, id: &'a str, follow: bool) -> Answer<'a, mpsc::Receiver<Piece>>;
+    /// Starts it. Watches for OOM kills are registered before.
+    fn start<'a>(&'a self, id: &'a str) -> Answer<'a, ()>;
+    fn inspect<'a>(&'a self, id: &'a str) -> Answer<'a, State>;
+    /// Returns when the container has probably ended (or the engine gave up waiting): look with inspect.
+    fn wait<'a>(&'a self, id: &'a str) -> Answer<'a, ()>;
+    /// TERM, and after the grace KILL. Fine if it has ended already.
+    fn stop<'a>(&'a self, id: &'a str, grace_ms: u64) -> Answer<'a, ()>;
+    /// A tar of one path of an ended container, in pieces. `None`: there is no such path.
+    fn copy_out<'a>(&'a self, id: &'a str, path: &'a str)
+    -> Answer<'a, Option<mpsc::Receiver<Result<Bytes, Failure>>>>;
+    /// Removes it with its volumes, whatever its state. Fine if it is gone.
+    fn remove<'a>(&'a self, id: &'a str) -> Answer<'a, ()>;
+    /// Containers of this grid and runner, ended ones too; nobody else's.
+    fn own<'a>(&'a self, grid: &'a str, runner: RunnerId) -> Answer<'a, Vec<Own>>;
+    /// Free bytes where containers live, if that can be known.
+    fn disk_free<'a>(&'a self) -> Answer<'a, Option<u64>>;
+}
+
+/// Labels on every container.
+pub mod label {
+    pub const GRID: &str = "dsg.grid";
+    pub const RUNNER: &str = "dsg.runner";
+    pub const ATTEMPT: &str = "dsg.attempt";
+    pub const CHUNK: &str = "dsg.chunk";
+}

@@ -1,0 +1,2 @@
+//! The runner of DSG: on each host, it offers what the host has, and runs what fits.
+pub mod container;

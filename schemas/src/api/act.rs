@@ -1,0 +1,62 @@
+//! Acts: everything that a person does to the grid beside submitting, behind one route.
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{ChunkId, JobId, RunnerId};
+
+/// `POST /api/v1/acts`. Doing the same twice has one effect.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "act", rename_all = "snake_case")]
+pub enum Act {
+    /// Stop everything of the job; nothing of it starts again.
+    Cancel {
+        job: JobId,
+    },
+    /// Start nothing more of the job; what runs goes on.
+    Hold {
+        job: JobId,
+    },
+    Release {
+        job: JobId,
+    },
+    /// Run failed or cancelled chunks again, with fresh budgets.
+    Retry {
+        job: JobId,
+        which: Retries,
+    },
+    /// Remove a finished job with its logs and outputs.
+    Delete {
+        job: JobId,
+    },
+    /// Finish what runs, take nothing new. Survives restarts of both.
+    Drain {
+        runner: RunnerId,
+    },
+    Undrain {
+        runner: RunnerId,
+    },
+    /// Forget a runner that holds nothing, with its credential.
+    RemoveRunner {
+        runner: RunnerId,
+    },
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Retries {
+    /// Chunks that failed or were cancelled.
+    Failed,
+    /// All chunks, the succeeded ones too. Only once the job has ended.
+    All,
+    /// These, whatever end they had.
+    Chunks(Vec<ChunkId>),
+}
+
+/// What an act did.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Acted {
+    /// How many chunks (or runners) it concerned; 0 if all was so already.
+    pub count: u64,
+    /// One sentence.
+    pub message: String,
+}

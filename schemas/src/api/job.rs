@@ -1,0 +1,337 @@
+//! Jobs, chunks and attempts as people see them; submit and check.
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::blob::Uploads;
+use super::problem::SpecProblem;
+use crate::ids::{AttemptId, ChunkId, JobId, RunnerId};
+use crate::reason::EndReason;
+use crate::wire::StoredFile;
+
+/// `POST /api/v1/jobs` and `POST /api/v1/check`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Submit {
+    /// The job file as written.
+    pub spec: String,
+    /// `--set`.
+    #[serde(default)]
+    pub set: BTreeMap<String, String>,
+    /// Complete on the server before submit (check asks for none of their bytes but those of `rows:`).
+    #[serde(default)]
+    pub uploads: Uploads,
+    /// Random, made once per intent to submit: sent again after a lost answer, it gives the same job.
+    #[serde(default)]
+    pub request: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Submitted {
+    pub job: JobId,
+    pub chunks: u64,
+    /// What is not wrong but worth knowing, as in "no runner has a GPU".
+    pub warnings: Vec<String>,
+}
+
+/// The answer to check: what a submit would do.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Checked {
+    pub ok: bool,
+    /// Empty if ok.
+    pub problems: Vec<SpecProblem>,
+    pub warnings: Vec<String>,
+    pub chunks: u64,
+    /// The first three chunks: label, command, environment.
+    pub first: Vec<ChunkPlan>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ChunkPlan {
+    pub index: u32,
+    pub label: String,
+    pub command: Vec<String>,
+    pub env: BTreeMap<String, String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum JobState {
+    /// Nothing of it runs yet.
+    Waiting,
+    /// Held by a person: nothing starts until it is released.
+    Held,
+    Running,
+    /// Its chunks are through; the outputs are being gathered.
+    Gathering,
+    Succeeded,
+    /// Some chunks failed, and what was asked for was gathered all the same.
+    Partial,
+    Failed,
+    Cancelled,
+}
+
+impl JobState {
+    pub fn is_final(self) -> bool {
+        match self {
+            JobState::Waiting | JobState::Held | JobState::Running | JobState::Gathering => false,
+            JobState::Succeeded | JobState::Partial | JobState::Failed | JobState::Cancelled => true,
+        }
+    }
+}
+
+/// The state of a chunk. One byte of a chunk map each, by this order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[repr(u8)]
+pub enum ChunkState {
+    Waiting = 0,
+    /// Its job is held.
+    Held = 1,
+    /// Given to a runner that has not yet started the container.
+    Leased = 2,
+    Running = 3,
+    /// Its outputs are being stored.
+    Storing = 4,
+    Succeeded = 5,
+    Failed = 6,
+    Cancelled = 7,
+    /// A stage before it failed.
+    Skipped = 8,
+}
+
+impl ChunkState {
+    pub const ALL: [ChunkState; 9] = [
+        ChunkState::Waiting,
+        ChunkState::Held,
+        ChunkState::Leased,
+        ChunkState::Running,
+        ChunkState::Storing,
+        ChunkState::Succeeded,
+        ChunkState::Failed,
+        ChunkState::Cancelled,
+        ChunkState::Skipped,
+    ];
+    pub fn is_active(self) -> bool {
+        matches!(self, ChunkState::Leased | ChunkState::Running | ChunkState::Storing)
+    }
+    pub fn is_final(self) -> bool {
+        matches!(self, ChunkState::Succeeded | ChunkState::Failed | ChunkState::Cancelled | ChunkState::Skipped)
+    }
+    pub fn word(self) -> &'static str {
+        match self {
+            ChunkState::Waiting => "waiting",
+            ChunkState::Held => "held",
+            ChunkState::Leased => "leased",
+            ChunkState::Running => "running",
+            ChunkState::Storing => "storing",
+            ChunkState::Succeeded => "succeeded",
+            ChunkState::Failed => "failed",
+            ChunkState::Cancelled => "cancelled",
+            ChunkState::Skipped => "skipped",
+        }
+    }
+}
+
+/// How many chunks are in each state. The sum is the number of chunks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Tally {
+    pub waiting: u64,
+    pub held: u64,
+    pub leased: u64,
+    pub running: u64,
+    pub storing: u64,
+    pub succeeded: u64,
+    pub failed: u64,
+    pub cancelled: u64,
+    pub skipped: u64,
+}
+
+impl Tally {
+    pub fn of(&self, state: ChunkState) -> u64 {
+        match state {
+            ChunkState::Waiting => self.waiting,
+            ChunkState::Held => self.held,
+            ChunkState::Leased => self.leased,
+            ChunkState::Running => self.running,
+            ChunkState::Storing => self.storing,
+            ChunkState::Succeeded => self.succeeded,
+            ChunkState::Failed => self.failed,
+            ChunkState::Cancelled => self.cancelled,
+            ChunkState::Skipped => self.skipped,
+        }
+    }
+    pub fn of_mut(&mut self, state: ChunkState) -> &mut u64 {
+        match state {
+            ChunkState::Waiting => &mut self.waiting,
+            ChunkState::Held => &mut self.held,
+            ChunkState::Leased => &mut self.leased,
+            ChunkState::Running => &mut self.running,
+            ChunkState::Storing => &mut self.storing,
+            ChunkState::Succeeded => &mut self.succeeded,
+            ChunkState::Failed => &mut self.failed,
+            ChunkState::Cancelled => &mut self.cancelled,
+            ChunkState::Skipped => &mut self.skipped,
+        }
+    }
+    pub fn total(&self) -> u64 {
+        ChunkState::ALL.iter().map(|state| self.of(*state)).sum()
+    }
+    pub fn ended(&self) -> u64 {
+        self.succeeded + self.failed + self.cancelled + self.skipped
+    }
+    pub fn active(&self) -> u64 {
+        self.leased + self.running + self.storing
+    }
+}
+
+/// A job in a list.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct JobView {
+    pub id: JobId,
+    pub name: String,
+    pub owner: String,
+    pub state: JobState,
+    pub priority: u8,
+    pub labels: BTreeMap<String, String>,
+    pub image: String,
+    /// Of the chunks that the job was split into.
+    pub chunks: Tally,
+    pub submitted_ms: u64,
+    pub started_ms: Option<u64>,
+    pub ended_ms: Option<u64>,
+}
+
+/// `GET /api/v1/jobs/{job}`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct JobDetail {
+    #[serde(flatten)]
+    pub job: JobView,
+    pub description: String,
+    /// The one chunk of `gather: {mode: run}`, if there is one.
+    pub gather: Option<ChunkView>,
+    /// Files that are there to be fetched, from the gather steps.
+    pub gathered: Vec<StoredFile>,
+    /// Why a gather step could not be done.
+    pub gather_problem: Option<String>,
+    /// Why the job ended as it did, or why it does not go on: one sentence.
+    pub why: Option<String>,
+    /// Ended attempts by reason, succeeded ones left out.
+    pub failures: BTreeMap<EndReason, u64>,
+    /// Low and high guess of when the chunks will be through; absent while there is nothing to guess from.
+    pub eta_ms: Option<(u64, u64)>,
+    /// The job file as written.
+    pub spec_text: String,
+    /// The job as understood: defaults and parameters put in.
+    pub spec: Value,
+}
+
+/// A chunk in a list.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ChunkView {
+    pub id: ChunkId,
+    pub label: String,
+    pub state: ChunkState,
+    /// Attempts so far.
+    pub attempts: u32,
+    /// Of the last ended attempt, or of the chunk itself.
+    pub reason: Option<EndReason>,
+    pub exit_code: Option<i32>,
+    /// One sentence, where it failed or waits for a retry.
+    pub message: String,
+    pub runner: Option<String>,
+    pub started_ms: Option<u64>,
+    pub ended_ms: Option<u64>,
+    /// A retry waits until then.
+    pub not_before_ms: Option<u64>,
+}
+
+/// `GET /api/v1/jobs/{job}/chunks/{stage}/{index}`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ChunkDetail {
+    #[serde(flatten)]
+    pub chunk: ChunkView,
+    pub job_name: String,
+    /// The items, or as many as fit 64 KiB.
+    pub items: Vec<Value>,
+    pub command: Vec<String>,
+    /// Oldest first.
+    pub history: Vec<AttemptView>,
+    /// Why it waits, if it does.
+    pub explanation: Option<Explanation>,
+}
+
+/// One attempt, with everything that is known of it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct AttemptView {
+    pub id: AttemptId,
+    pub number: u32,
+    pub runner: RunnerId,
+    pub runner_name: String,
+    /// `leased`, `running`, `storing` or `ended`.
+    pub phase: String,
+    /// For people, while it prepares.
+    pub note: String,
+    pub leased_ms: u64,
+    pub started_ms: Option<u64>,
+    pub ended_ms: Option<u64>,
+    pub run_ms: Option<u64>,
+    pub reason: Option<EndReason>,
+    pub message: String,
+    pub exit_code: Option<i32>,
+    pub signal: Option<i32>,
+    pub peak_memory_bytes: Option<u64>,
+    pub cpu_ms: Option<u64>,
+    pub gpus: Vec<String>,
+    pub image_id: Option<String>,
+    pub outputs: Vec<StoredFile>,
+    /// True on the one attempt whose outputs count.
+    pub accepted: bool,
+}
+
+/// Why a chunk waits.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Explanation {
+    /// One sentence that a student understands.
+    pub summary: String,
+    /// For each runner the first rule that keeps the chunk away.
+    pub runners: Vec<RunnerReason>,
+    /// True if no runner of the grid, even when idle, could run it.
+    pub never: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct RunnerReason {
+    pub runner: String,
+    pub reason: String,
+}
+
+/// A row of `GET /api/v1/queue`: waiting chunks of one job stage that wait for the same reason.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct QueueEntry {
+    pub job: JobId,
+    pub job_name: String,
+    pub owner: String,
+    pub priority: u8,
+    /// The first of them.
+    pub first: ChunkId,
+    pub waiting: u64,
+    /// What one of them needs, as in `2 cpus, 4GiB, 1 gpu`.
+    pub needs: String,
+    pub explanation: Explanation,
+}
+
+/// A line of the manifest, `GET /api/v1/jobs/{job}/manifest`: JSON lines, one per chunk, by index.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ManifestLine {
+    pub index: u32,
+    pub label: String,
+    pub status: ChunkState,
+    /// Number of the accepted attempt.
+    pub attempt: Option<u32>,
+    pub runner: Option<String>,
+    pub exit_code: Option<i32>,
+    pub reason: Option<EndReason>,
+    pub outputs: Vec<StoredFile>,
+}

@@ -1,0 +1,44 @@
+//! A limit on everything, each with its reason.
+
+/// Chunks in one job. Above it, one state byte each still fits memory, but no person can reason about the job.
+pub const CHUNKS_PER_JOB: u64 = 1_000_000;
+/// A job file. The largest honest one (100,000 inline items) is well below.
+pub const SPEC_BYTES: usize = 1 << 20;
+/// YAML nodes in one job file: a bound on parse time and memory.
+pub const SPEC_NODES: usize = 200_000;
+/// Nesting in one job file. The deepest documented key is at 6.
+pub const SPEC_DEPTH: usize = 32;
+/// Retry rules of one job: they are walked at each failure.
+pub const RETRY_RULES: usize = 20;
+/// Requeues that the grid grants one chunk for its own failures (lost runner, failed pull) before it gives up.
+pub const GRID_REQUEUES: u32 = 5;
+/// Extra attempts a spec may ask for.
+pub const RETRY_LIMIT: u32 = 100;
+/// Uploaded files of one job: their list travels with each start order.
+pub const UPLOADS: usize = 10_000;
+/// `DSG_ITEM` is left out above this: a kernel refuses a single environment string over 128 KiB.
+pub const ITEM_ENV_BYTES: usize = 32 << 10;
+/// The items of one chunk, as JSON lines: they travel in the start order.
+pub const ITEMS_BYTES: usize = 4 << 20;
+/// One log upload. Large enough for a flood, small enough to hold in memory at both ends.
+pub const LOG_BATCH_BYTES: usize = 1 << 20;
+/// Log bytes kept of one attempt and stream: the head stays, the tail is a ring, the hole is recorded.
+pub const LOG_HEAD_BYTES: u64 = 8 << 20;
+pub const LOG_TAIL_BYTES: u64 = 24 << 20;
+/// A line is cut here for display and indexing; the raw bytes stay whole.
+pub const LOG_LINE_BYTES: usize = 64 << 10;
+/// One piece of a blob upload.
+pub const BLOB_PIECE_BYTES: u64 = 8 << 20;
+/// Files that one output glob may match.
+pub const OUTPUT_FILES: usize = 10_000;
+/// Rows of one page of a list.
+pub const PAGE_ROWS: usize = 200;
+/// How long a lease lasts without a sync, and how often runners sync while they hold something.
+pub const LEASE_MS: u64 = 60_000;
+pub const RENEW_MS: u64 = 15_000;
+/// How long an idle sync is held open by the server.
+pub const SYNC_WAIT_MS: u64 = 20_000;
+/// Processes in one container: bounds a fork bomb, far above honest use.
+pub const PIDS: i64 = 4096;
+/// Open files in one container.
+pub const NOFILE: i64 = 65_536;

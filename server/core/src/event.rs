@@ -1,0 +1,151 @@
+//! The closed set of things that can happen, what comes back, and what the shell must write.
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use dsg_schemas::api::{Act as PersonsAct, Acted};
+use dsg_schemas::ids::{AttemptId, ChunkId, JobId, RunnerId, SessionId};
+use dsg_schemas::wire::{AttemptReport, Facts, Load, StopOrder, StoredFile};
+
+use crate::policy::Submission;
+use crate::row::{Key, Row};
+
+/// Milliseconds of the server's monotonic clock laid over Unix time at start; never goes back.
+pub type Millis = u64;
+
+/// Everything that can happen to the grid.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// A checked job. Answered with [`Answer::Job`].
+    Submit(Box<Submission>),
+    /// A runner makes itself known. Answered with [`Answer::Enrolled`] or [`Answer::Session`].
+    Join(Join),
+    /// A runner reports and claims. Answered with [`Answer::Orders`].
+    Sync(Sync),
+    /// A person, or the server itself after a gather. Answered with [`Answer::Acted`].
+    Act(Act),
+    /// Time passed: leases, backoffs and timeouts are looked at. Answered with [`Answer::Ticked`].
+    Tick,
+}
+
+#[derive(Clone, Debug)]
+pub enum Join {
+    /// A runner that nobody knew: the shell has checked its token. A taken name gets a number behind it.
+    Enrol { name: String, credential_sha256: String },
+    /// A new session of a known runner.
+    Hello { runner: RunnerId, nonce: String, host: String, version: String, facts: Box<Facts> },
+}
+
+#[derive(Clone, Debug)]
+pub struct Sync {
+    pub runner: RunnerId,
+    pub session: SessionId,
+    pub seq: u64,
+    /// `None`: the shell wakes a held sync; nothing new is reported, work may be placed. Carries the `seq` of the held one.
+    pub report: Option<Report>,
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct Report {
+    /// All that the runner holds.
+    pub attempts: Vec<AttemptReport>,
+    pub no_more: Option<String>,
+    pub load: Load,
+    pub facts: Option<Box<Facts>>,
+}
+
+#[derive(Clone, Debug)]
+pub enum Act {
+    Person {
+        who: String,
+        act: PersonsAct,
+    },
+    /// The server's own gather steps of a job are done (or cannot be).
+    Gathered {
+        job: JobId,
+        result: Result<Vec<StoredFile>, String>,
+    },
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Answer {
+    /// `fresh` is false if this request was answered before.
+    Job {
+        job: JobId,
+        fresh: bool,
+    },
+    Enrolled {
+        runner: RunnerId,
+        name: String,
+    },
+    Session {
+        runner: RunnerId,
+        name: String,
+        session: SessionId,
+    },
+    Orders(Orders),
+    Acted(Acted),
+    Ticked,
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Orders {
+    pub start: Vec<Start>,
+    pub stop: Vec<StopOrder>,
+    pub forget: Vec<AttemptId>,
+    pub drain: bool,
+}
+
+/// One attempt to start. The shell adds what the spec says.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Start {
+    pub attempt: AttemptId,
+    pub chunk: ChunkId,
+    pub number: u32,
+    pub gpus: Vec<String>,
+}
+
+/// Ordinary typed answers; the shell maps them to HTTP in one place. The text is for people.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    #[error("there is no job {0}")]
+    UnknownJob(JobId),
+    #[error("there is no chunk {0}")]
+    UnknownChunk(ChunkId),
+    #[error("there is no runner {0}")]
+    UnknownRunner(RunnerId),
+    /// The job has ended and left memory: the shell calls [`Grid::load_job`](crate::Grid::load_job) and applies the event again.
+    #[error("job {0} is not in memory")]
+    NotLoaded(JobId),
+    #[error("the server knows no such session of this runner: say hello first")]
+    HelloFirst,
+    #[error("a newer report of this runner was already taken")]
+    StaleSeq,
+    #[error(
+        "another machine ({host}) is using this runner's identity right now; join this one anew with its own token"
+    )]
+    Cloned { host: String },
+    #[error("job {0} has not ended; cancel it first")]
+    NotEnded(JobId),
+    #[error("job {0} has ended")]
+    Ended(JobId),
+    #[error("runner {0} still holds work; drain it and wait")]
+    StillHolding(RunnerId),
+    #[error("the job has {0} chunks; at most {max} are taken", max = dsg_schemas::limits::CHUNKS_PER_JOB)]
+    TooManyChunks(u64),
+}
+
+/// What the shell must do before it gives the answer.
+#[derive(Clone, Debug, Default)]
+pub struct Effects {
+    /// Rows to write (`None`: remove). The last write of a row in a batch wins.
+    pub rows: BTreeMap<Key, Option<Row>>,
+    /// Jobs whose rows of every kind are to be removed.
+    pub removed_jobs: Vec<JobId>,
+    /// Wake held syncs: something can be placed, stopped or drained.
+    pub work_available: bool,
+    /// Jobs whose chunks are through and whose gather steps the server shall do now.
+    pub gather_due: Vec<JobId>,
+}
+
+/// A spec as the shell keeps it; the core does not look inside.
+pub type SpecBytes = Arc<[u8]>;

@@ -1,0 +1,63 @@
+//! What the core must know of a job in order to schedule it: the shell takes it from the spec at submit.
+use std::collections::BTreeMap;
+
+use dsg_schemas::spec::{Constraints, Retry};
+use serde::{Deserialize, Serialize};
+
+use crate::event::SpecBytes;
+
+/// A checked job on its way in.
+#[derive(Clone, Debug)]
+pub struct Submission {
+    /// Names the intent to submit: the same one twice gives one job.
+    pub request: Option<String>,
+    pub name: String,
+    pub owner: String,
+    pub labels: BTreeMap<String, String>,
+    pub image: String,
+    pub priority: u8,
+    pub hold: bool,
+    pub job_timeout_ms: Option<u64>,
+    pub main: StagePolicy,
+    pub gather: Option<GatherPolicy>,
+    /// Stored with the job, handed back to the shell.
+    pub spec: SpecBytes,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StagePolicy {
+    pub chunks: u32,
+    pub needs: Needs,
+    pub constraints: Constraints,
+    pub retry: Retry,
+    pub parallelism: Option<u32>,
+    pub per_runner: Option<u32>,
+    pub queue_timeout_ms: Option<u64>,
+}
+
+/// What comes after the chunks.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct GatherPolicy {
+    /// Gather also if some chunks failed (and at least one succeeded).
+    pub partial: bool,
+    /// There are steps that the server does itself (concat, csv).
+    pub server_steps: bool,
+    /// The container that runs after them: a stage with one chunk.
+    pub run: Option<StagePolicy>,
+}
+
+/// What one chunk reserves. The class by which queues are grouped.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Needs {
+    pub cpus_milli: u64,
+    pub memory_bytes: u64,
+    pub disk_bytes: u64,
+    pub gpus: u32,
+    /// Any of these, as a part of the model's name; empty: any model.
+    pub gpu_models: Vec<String>,
+    pub gpu_min_memory_bytes: u64,
+    /// Major, minor.
+    pub gpu_min_capability: Option<(u32, u32)>,
+    /// The container's network is not `none` (kept here so that a runner's policy can be matched).
+    pub network: bool,
+}

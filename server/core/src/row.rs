@@ -1,0 +1,141 @@
+//! Exactly what is stored. Serialised forms are frozen forms: a new field has a default, and a test reads yesterday's rows.
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use dsg_schemas::api::{JobState, Tally};
+use dsg_schemas::ids::{AttemptId, ChunkId, JobId, RunnerId, StageIndex};
+use dsg_schemas::reason::EndReason;
+use dsg_schemas::wire::{Ended, Facts, StoredFile};
+use serde::{Deserialize, Serialize};
+
+use crate::policy::{GatherPolicy, StagePolicy};
+
+/// Chunks in one block of state bytes: small enough to rewrite often, large enough that a million chunks are 245 rows.
+pub const BLOCK: u32 = 4096;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Key {
+    Meta,
+    Job(JobId),
+    /// The job as the shell keeps it (spec text, spec, items).
+    Spec(JobId),
+    /// State bytes ([`ChunkState`](dsg_schemas::api::ChunkState)) of chunks `n * BLOCK ..`.
+    Block(JobId, StageIndex, u32),
+    /// What a chunk is beside its state: only chunks that were touched have one.
+    Chunk(ChunkId),
+    Attempt(AttemptId),
+    Runner(RunnerId),
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Row {
+    Meta(Meta),
+    Job(Box<JobRow>),
+    Spec(Arc<[u8]>),
+    Block(Arc<[u8]>),
+    Chunk(ChunkRow),
+    Attempt(Box<AttemptRow>),
+    Runner(Box<RunnerRow>),
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Meta {
+    /// The next job, runner and attempt get these.
+    pub next_job: u64,
+    pub next_runner: u64,
+    pub next_attempt: u64,
+    /// Sessions are minted above this; persisted in steps, so that none is used twice.
+    pub next_session: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct JobRow {
+    pub id: JobId,
+    pub request: Option<String>,
+    pub name: String,
+    pub owner: String,
+    pub labels: BTreeMap<String, String>,
+    pub image: String,
+    pub priority: u8,
+    pub state: JobState,
+    /// A person's hold.
+    pub held: bool,
+    /// A person's cancel, or a rule's `fail_job`, with why.
+    pub stopped: Option<Stopped>,
+    pub job_timeout_ms: Option<u64>,
+    pub main: StagePolicy,
+    pub gather: Option<GatherPolicy>,
+    pub tally: Tally,
+    /// Of the gather stage: at most one chunk.
+    pub gather_tally: Tally,
+    /// How many attempts ended for each reason, succeeded ones left out.
+    pub failures: BTreeMap<EndReason, u64>,
+    pub gathered: Vec<StoredFile>,
+    pub gather_problem: Option<String>,
+    /// One sentence: why it ended as it did.
+    pub why: Option<String>,
+    pub submitted_ms: u64,
+    pub started_ms: Option<u64>,
+    pub ended_ms: Option<u64>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stopped {
+    pub reason: EndReason,
+    pub why: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ChunkRow {
+    pub id: ChunkId,
+    /// All of them, oldest first.
+    pub attempts: Vec<AttemptId>,
+    /// The one whose outputs count.
+    pub accepted: Option<AttemptId>,
+    /// Failures that counted, since the last person's retry.
+    pub failures: u32,
+    /// Requeues from the grid's own budget, since the last person's retry.
+    pub requeues: u32,
+    /// Uses of each retry rule, by its position.
+    pub rule_uses: Vec<u32>,
+    /// Waits at least until then.
+    pub not_before_ms: Option<u64>,
+    /// Since when it waits.
+    pub waiting_since_ms: u64,
+    /// Runners on which it failed.
+    pub failed_on: Vec<RunnerId>,
+    /// Of the last ended attempt, or of the chunk itself.
+    pub reason: Option<EndReason>,
+    pub exit_code: Option<i32>,
+    pub message: String,
+    pub ended_ms: Option<u64>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AttemptRow {
+    pub id: AttemptId,
+    pub chunk: ChunkId,
+    pub number: u32,
+    pub runner: RunnerId,
+    pub runner_name: String,
+    pub gpus: Vec<String>,
+    pub leased_ms: u64,
+    /// The runner said at least once that it has it.
+    pub seen: bool,
+    pub started_ms: Option<u64>,
+    pub ended_ms: Option<u64>,
+    /// As the runner (or, without it, the server) reported. A fenced attempt's late report changes nothing here.
+    pub ended: Option<Box<Ended>>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RunnerRow {
+    pub id: RunnerId,
+    pub name: String,
+    pub credential_sha256: String,
+    pub version: String,
+    pub facts: Facts,
+    /// A person's drain.
+    pub drain: bool,
+    pub joined_ms: u64,
+}
