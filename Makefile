@@ -1,0 +1,67 @@
+# The one door: `make` alone lists the targets.
+.DEFAULT_GOAL := help
+SHELL := /bin/sh
+export CARGO_TERM_COLOR ?= auto
+LAB := target/lab
+
+help: ## this list
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+build: ## all programs, as the tests and the demo use them (target/debug)
+	cargo build --locked --workspace --bins
+
+release: ## the programs to install (target/release)
+	cargo build --locked --release -p dsg-server -p dsg-runner -p dsg-cli
+
+demo: ## a real job on a real engine: server, runner, submit, follow, result, dashboard
+	@job-specs/demo
+
+check: ## format, lints, docs, fast tests, simulator, schema drift: no engine, no GPU, no network
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --quiet
+	cargo run --locked --quiet -p dsg-schemas --bin schemas -- --check
+	cargo test --locked --workspace --quiet
+
+test: ## everything the project can prove on this machine: check, both engines, the browser
+	@tests/lab/install gcc make
+	$(MAKE) --no-print-directory check
+	$(MAKE) --no-print-directory build
+	@tests/lab/engines $(LAB) tests/lab/suite
+	@tests/lab/browser
+
+engines: build ## only the tests on real Docker and real Podman
+	@tests/lab/engines $(LAB) tests/lab/suite
+
+browser: build ## only the journey in a real Chromium
+	@tests/lab/browser
+
+sim: ## replay one simulator run: make sim SEED=17
+	SIM_SEED=$(SEED) cargo test --locked -p dsg-core --quiet simulator -- --nocapture
+
+soak: ## the simulator over many seeds: make soak SEEDS=100000
+	SIM_SEEDS=$(or $(SEEDS),20000) cargo test --locked --release -p dsg-core --quiet simulator -- --nocapture
+
+bench: ## the figures, one `name: value unit` each
+	cargo build --locked --release --workspace --bins
+	@tests/lab/engines $(LAB) target/release/dsg-bench
+
+bless: ## accept new snapshots, scenarios, messages and schemas after looking at the diff
+	cargo run --locked --quiet -p dsg-schemas --bin schemas
+	BLESS=1 INSTA_UPDATE=always cargo test --locked --workspace --quiet
+	git --no-pager diff --stat
+
+schemas: ## write schemas/*.json and the generated part of docs/job-spec.md from the types
+	cargo run --locked --quiet -p dsg-schemas --bin schemas
+
+images: ## the example images, imported into the engine that answers
+	images/build shell
+	images/build science
+
+deny: ## advisories and licences of the dependencies (needs cargo-deny)
+	cargo deny --locked check
+
+clean: ## remove what was built
+	cargo clean
+
+.PHONY: help build release demo check test engines browser sim soak bench bless schemas images deny clean
