@@ -60,6 +60,18 @@ pub struct JobRow {
     pub state: JobState,
     /// A person's hold.
     pub held: bool,
+    /// Who holds it.
+    #[serde(default)]
+    pub held_by: Option<String>,
+    /// The last release: chunks that no attempt has touched wait since then.
+    #[serde(default)]
+    pub released_ms: Option<u64>,
+    /// The last retry of the job: its time starts anew.
+    #[serde(default)]
+    pub retried_ms: Option<u64>,
+    /// The server's gather steps are done (or there are none): the gather chunk may start.
+    #[serde(default)]
+    pub gather_open: bool,
     /// A person's cancel, or a rule's `fail_job`, with why.
     pub stopped: Option<Stopped>,
     pub job_timeout_ms: Option<u64>,
@@ -104,6 +116,9 @@ pub struct ChunkRow {
     pub waiting_since_ms: u64,
     /// Runners on which it failed.
     pub failed_on: Vec<RunnerId>,
+    /// Runners that were lost while it ran on them, since the last person's retry.
+    #[serde(default)]
+    pub lost_on: Vec<RunnerId>,
     /// Of the last ended attempt, or of the chunk itself.
     pub reason: Option<EndReason>,
     pub exit_code: Option<i32>,
