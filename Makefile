@@ -21,20 +21,20 @@ check: ## format, lints, docs, fast tests, simulator, schema drift: no engine, n
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --quiet
 	cargo run --locked --quiet -p dsg-schemas --bin schemas -- --check
+	cargo build --locked --workspace --bins
 	cargo test --locked --workspace --quiet
 
 test: ## everything the project can prove on this machine: check, both engines, the browser
 	@tests/lab/install gcc make
 	$(MAKE) --no-print-directory check
 	$(MAKE) --no-print-directory build
-	@tests/lab/engines $(LAB) tests/lab/suite
-	@tests/lab/browser
+	@tests/lab/engines $(LAB) sh -c 'tests/lab/suite && tests/lab/browser'
 
 engines: build ## only the tests on real Docker and real Podman
 	@tests/lab/engines $(LAB) tests/lab/suite
 
 browser: build ## only the journey in a real Chromium
-	@tests/lab/browser
+	@tests/lab/engines $(LAB) sh -c 'images/build shell $${DSG_TEST_DOCKER:+docker -H unix://$$DSG_TEST_DOCKER} && tests/lab/browser'
 
 sim: ## replay one simulator run: make sim SEED=17
 	SIM_SEED=$(SEED) cargo test --locked -p dsg-core --quiet simulator -- --nocapture

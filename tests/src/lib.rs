@@ -1,1 +1,3 @@
-//! x
+//! What tests share: real processes in a folder of their own ([`lab`]), and the API as a typed client ([`client`]).
+pub mod client;
+pub mod lab;

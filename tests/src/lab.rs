@@ -1,0 +1,145 @@
+//! A lab of real processes: a server and runners, each with a folder of its own, all ended when the lab is dropped.
+use std::fs::File;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use dsg_schemas::api::{CreateToken, CreatedToken, RunnerState, TokenKind};
+use tempfile::TempDir;
+
+use crate::client::{Client, PATIENCE};
+
+pub struct Lab {
+    folder: TempDir,
+    port: u16,
+    server: Option<Child>,
+    runners: Vec<(String, Vec<String>, Option<Child>)>,
+    pub client: Client,
+}
+
+/// Where the programs lie: beside the folder of the test that is running.
+pub fn program(name: &str) -> PathBuf {
+    let test = std::env::current_exe().unwrap_or_default();
+    let folder = test.parent().and_then(Path::parent).unwrap_or(Path::new("."));
+    folder.join(name)
+}
+
+impl Lab {
+    /// A server with TLS on, on a free port.
+    pub async fn start() -> Result<Lab> {
+        let folder = tempfile::Builder::new().prefix("dsg-lab.").tempdir()?;
+        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let client = Client::new("http://127.0.0.1:1", "", None)?;
+        let mut lab = Lab { folder, port, server: None, runners: Vec::new(), client };
+        lab.start_server().await?;
+        Ok(lab)
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn spawn(&self, name: &str, log: &str, arguments: &[String]) -> Result<Child> {
+        let program = program(name);
+        let log = File::options().create(true).append(true).open(self.path(log))?;
+        let mut command = Command::new(&program);
+        command.args(arguments).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+        command.spawn().with_context(|| format!("starting {}; `make build` makes it", program.display()))
+    }
+
+    pub async fn start_server(&mut self) -> Result<()> {
+        let data = self.path("server");
+        let arguments =
+            ["--data", &data.to_string_lossy(), "--listen", &format!("127.0.0.1:{}", self.port)].map(str::to_owned);
+        self.server = Some(self.spawn("dsg-server", "server.log", &arguments)?);
+        let begun = Instant::now();
+        loop {
+            if let Ok(client) = self.admin()
+                && client.get::<dsg_schemas::api::Whoami>("/api/v1/whoami").await.is_ok()
+            {
+                self.client = client;
+                return Ok(());
+            }
+            if begun.elapsed() > PATIENCE {
+                bail!("the server did not come up:\n{}", self.log("server.log"));
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    fn admin(&self) -> Result<Client> {
+        let token = std::fs::read_to_string(self.path("server/admin.token"))?;
+        let ca = std::fs::read(self.path("server/tls/ca.pem"))?;
+        Client::new(&format!("https://127.0.0.1:{}", self.port), token.trim(), Some(&ca))
+    }
+
+    pub fn log(&self, name: &str) -> String {
+        std::fs::read_to_string(self.path(name)).unwrap_or_default()
+    }
+
+    /// `kill -9`, as a crash would.
+    pub fn kill_server(&mut self) -> Result<()> {
+        kill(self.server.take())
+    }
+
+    pub fn kill_runner(&mut self, name: &str) -> Result<()> {
+        let runner = self.runners.iter_mut().find(|(known, ..)| known == name).context("no such runner")?;
+        kill(runner.2.take())
+    }
+
+    /// Joins a runner to the server and starts it; returns once it takes work.
+    pub async fn add_runner(&mut self, name: &str, more: &[&str]) -> Result<()> {
+        let create = CreateToken { kind: TokenKind::Join, name: name.to_owned(), hours: None, uses: None };
+        let answer = self.client.request(reqwest::Method::POST, "/api/v1/tokens").json(&create).send().await?;
+        let token: CreatedToken = answer.error_for_status()?.json().await?;
+        let state = self.path(name).to_string_lossy().into_owned();
+        let mut arguments: Vec<String> = vec!["--state".into(), state];
+        arguments.extend(more.iter().map(|word| (*word).to_owned()));
+        let mut join = arguments.clone();
+        join.extend(["join", &self.client.url, "--token", &token.secret, "--name", name].map(str::to_owned));
+        let child = self.spawn("dsg-runner", &format!("{name}.log"), &join)?;
+        self.runners.push((name.to_owned(), arguments, Some(child)));
+        self.runner_ready(name).await
+    }
+
+    /// Starts a killed runner again, with the identity that it has.
+    pub async fn restart_runner(&mut self, name: &str) -> Result<()> {
+        let at = self.runners.iter().position(|(known, ..)| known == name).context("no such runner")?;
+        let child = self.spawn("dsg-runner", &format!("{name}.log"), &self.runners[at].1)?;
+        self.runners[at].2 = Some(child);
+        Ok(())
+    }
+
+    async fn runner_ready(&self, name: &str) -> Result<()> {
+        let what = format!("runner {name} is ready");
+        let ready = self.client.eventually(&what, |client| async move {
+            let runners = client.runners().await?;
+            let found = runners.iter().find(|runner| runner.name == name && runner.state == RunnerState::Ready);
+            Ok(found.map(|_| ()))
+        });
+        ready.await.with_context(|| format!("{name} says:\n{}", self.log(&format!("{name}.log"))))
+    }
+}
+
+fn kill(child: Option<Child>) -> Result<()> {
+    let mut child = child.context("it is not running")?;
+    child.kill()?;
+    child.wait()?;
+    Ok(())
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        for child in self.runners.iter_mut().filter_map(|(_, _, child)| child.as_mut()).chain(self.server.as_mut()) {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        if std::thread::panicking() {
+            // The evidence of a failure is worth more than a clean folder.
+            let kept = std::mem::replace(&mut self.folder, tempfile::tempdir().expect("a temporary folder")).keep();
+            eprintln!("the lab's logs and data are kept in {}", kept.display());
+        }
+    }
+}
