@@ -1,0 +1,42 @@
+//! How a server is set up; the command line and tests make one.
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Everything that the server keeps lies below this.
+    pub data: PathBuf,
+    pub listen: SocketAddr,
+    /// Names under which people and runners reach the server, beside its own.
+    pub public_names: Vec<String>,
+    pub tls: Tls,
+    pub cache_bytes: usize,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Tls {
+    /// With certificates of its own making.
+    Own,
+    /// With certificates from these PEM files.
+    Files { cert: PathBuf, key: PathBuf },
+    /// Plain HTTP.
+    Off,
+}
+
+impl Config {
+    /// As the command line would make it: TLS on all interfaces.
+    pub fn new(data: impl Into<PathBuf>) -> Config {
+        Config {
+            data: data.into(),
+            listen: SocketAddr::from(([0, 0, 0, 0], 8420)),
+            public_names: Vec::new(),
+            tls: Tls::Own,
+            cache_bytes: 32 << 20,
+        }
+    }
+
+    /// For tests and demos: plain HTTP on a free port of the loopback.
+    pub fn local(data: impl Into<PathBuf>) -> Config {
+        Config { listen: SocketAddr::from(([127, 0, 0, 1], 0)), tls: Tls::Off, ..Config::new(data) }
+    }
+}

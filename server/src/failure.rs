@@ -1,0 +1,71 @@
+//! What a handler answers when it cannot: a problem with a code for programs and a sentence for people.
+use axum::response::{IntoResponse, Response};
+use dsg_schemas::api::{Problem, SpecProblem};
+use http::{HeaderValue, StatusCode, header};
+
+pub type Reply<T> = Result<T, Failure>;
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Failure(pub Box<Problem>);
+
+impl Failure {
+    /// `detail` says what was attempted, why it failed and what to do next.
+    pub fn new(status: StatusCode, code: &str, detail: impl Into<String>) -> Failure {
+        let title = status.canonical_reason().unwrap_or("Error").to_owned();
+        let (code, status) = (code.to_owned(), status.as_u16());
+        Failure(Box::new(Problem { code, title, status, detail: detail.into(), problems: Vec::new() }))
+    }
+    pub fn bad_request(detail: impl Into<String>) -> Failure {
+        Failure::new(StatusCode::BAD_REQUEST, "bad_request", detail)
+    }
+    pub fn not_found(detail: impl Into<String>) -> Failure {
+        Failure::new(StatusCode::NOT_FOUND, "not_found", detail)
+    }
+    pub fn forbidden(detail: impl Into<String>) -> Failure {
+        Failure::new(StatusCode::FORBIDDEN, "forbidden", detail)
+    }
+    pub fn unauthorized(detail: impl Into<String>) -> Failure {
+        Failure::new(StatusCode::UNAUTHORIZED, "unauthorized", detail)
+    }
+    pub fn conflict(code: &str, detail: impl Into<String>) -> Failure {
+        Failure::new(StatusCode::CONFLICT, code, detail)
+    }
+    /// Our fault: the cause goes to the log, not to the caller.
+    pub fn internal(attempted: &str, cause: impl std::fmt::Display) -> Failure {
+        tracing::error!(attempted, cause = ?cause.to_string(), "internal error");
+        let detail = format!("the server failed to {attempted}; its log says why");
+        Failure::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", detail)
+    }
+    /// The store could not be written: nothing of what was asked for has happened.
+    pub fn store() -> Failure {
+        let detail = "the server could not write its store, so nothing was done; its log says why; try again";
+        Failure::new(StatusCode::SERVICE_UNAVAILABLE, "store_failed", detail)
+    }
+    pub fn spec(problems: Vec<SpecProblem>) -> Failure {
+        let mut failure = Failure::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "spec_invalid",
+            "the job file was refused; correct what is listed and submit it again",
+        );
+        failure.0.problems = problems;
+        failure
+    }
+    pub fn status(&self) -> StatusCode {
+        StatusCode::from_u16(self.0.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+    }
+}
+
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response {
+        let body = serde_json::to_vec(&self.0).unwrap_or_default();
+        let mut response = (self.status(), body).into_response();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if self.status() == StatusCode::UNAUTHORIZED {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        // The layers that turn problems into pages for browsers find it here.
+        response.extensions_mut().insert(self);
+        response
+    }
+}

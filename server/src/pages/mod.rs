@@ -1,0 +1,1 @@
+//! The dashboard: pure functions from views to markup.

@@ -1,0 +1,222 @@
+//! Reading: short transactions that see one commit and never block the writer. Call them where blocking is allowed.
+use std::borrow::Borrow;
+use std::fmt::Debug;
+
+use dsg_core::row::{AttemptRow, BLOCK, ChunkRow, JobRow, Key, Row, RunnerRow};
+use dsg_schemas::ids::{AttemptId, ChunkId, JobId, RunnerId, StageIndex};
+use redb::{AccessGuard, ReadOnlyTable, ReadTransaction, ReadableDatabase, TableDefinition};
+use serde::de::DeserializeOwned;
+
+use super::tables::{ATTEMPTS, AUTH, BLOCKS, CHUNKS, JOBS, META, META_COUNTERS, META_GRID, RUNNERS, SPECS, decode};
+use super::{Store, StoreError};
+
+pub struct Reader<'a> {
+    store: &'a Store,
+    transaction: ReadTransaction,
+}
+
+type Table<K> = ReadOnlyTable<K, &'static [u8]>;
+/// Job, stage and index or block.
+type Triple = (u64, u16, u32);
+
+impl Store {
+    /// Runs `read` on one consistent view of the rows.
+    pub fn read<T>(&self, read: impl FnOnce(&Reader<'_>) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        let place = self.database.read().unwrap_or_else(|poison| poison.into_inner());
+        let database = place.as_ref().ok_or(StoreError::Closed)?;
+        let transaction = database.begin_read().map_err(|error| self.wrap(error))?;
+        read(&Reader { store: self, transaction })
+    }
+}
+
+impl Reader<'_> {
+    pub fn job(&self, job: JobId) -> Result<Option<JobRow>, StoreError> {
+        self.one(&self.table(JOBS)?, job.0)
+    }
+    pub fn chunk(&self, chunk: ChunkId) -> Result<Option<ChunkRow>, StoreError> {
+        self.one(&self.table(CHUNKS)?, (chunk.job.0, chunk.stage, chunk.index))
+    }
+    pub fn attempt(&self, attempt: AttemptId) -> Result<Option<AttemptRow>, StoreError> {
+        self.one(&self.table(ATTEMPTS)?, attempt.0)
+    }
+    pub fn runner(&self, runner: RunnerId) -> Result<Option<RunnerRow>, StoreError> {
+        self.one(&self.table(RUNNERS)?, runner.0)
+    }
+    /// The plan of a job, as it was stored at submit.
+    pub fn spec(&self, job: JobId) -> Result<Option<Vec<u8>>, StoreError> {
+        Ok(self.get(&self.table(SPECS)?, job.0)?.map(|bytes| bytes.value().to_vec()))
+    }
+    /// Names this grid.
+    pub fn grid(&self) -> Result<String, StoreError> {
+        let found = self.get(&self.table(META)?, META_GRID)?;
+        Ok(found.map(|bytes| String::from_utf8_lossy(bytes.value()).into_owned()).unwrap_or_default())
+    }
+
+    /// One state byte per chunk.
+    pub fn states(&self, job: JobId, stage: StageIndex) -> Result<Vec<u8>, StoreError> {
+        let mut states = Vec::new();
+        self.each(BLOCKS, (job.0, stage, 0), (job.0, stage, u32::MAX), |_, bytes| {
+            states.extend_from_slice(bytes);
+            Ok(true)
+        })?;
+        Ok(states)
+    }
+    pub fn state(&self, chunk: ChunkId) -> Result<Option<u8>, StoreError> {
+        let block = self.get(&self.table(BLOCKS)?, (chunk.job.0, chunk.stage, chunk.index / BLOCK))?;
+        Ok(block.and_then(|bytes| bytes.value().get((chunk.index % BLOCK) as usize).copied()))
+    }
+
+    /// Jobs from the newest to the oldest, those before `before` only, until `visit` answers false.
+    pub fn jobs_newest_first(
+        &self,
+        before: Option<JobId>,
+        mut visit: impl FnMut(JobRow) -> bool,
+    ) -> Result<(), StoreError> {
+        let table = self.table(JOBS)?;
+        let end = before.map_or(u64::MAX, |job| job.0);
+        for entry in table.range(0..end).map_err(|error| self.store.wrap(error))?.rev() {
+            let (key, bytes) = entry.map_err(|error| self.store.wrap(error))?;
+            if !visit(parse(|| format!("job {}", key.value()), bytes.value())?) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// The rows of touched chunks by index, from `from` on, until `visit` answers false.
+    pub fn chunks(
+        &self,
+        job: JobId,
+        stage: StageIndex,
+        from: u32,
+        mut visit: impl FnMut(ChunkRow) -> Result<bool, StoreError>,
+    ) -> Result<(), StoreError> {
+        self.each(CHUNKS, (job.0, stage, from), (job.0, stage, u32::MAX), |key, bytes| {
+            visit(parse(|| format!("chunk {key:?}"), bytes)?)
+        })
+    }
+
+    /// Tokens, sessions and links, as `kind/sha256` and bytes.
+    pub fn auth(&self) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
+        let mut rows = Vec::new();
+        let table = self.table(AUTH)?;
+        for entry in table.range::<&str>(..).map_err(|error| self.store.wrap(error))? {
+            let (key, bytes) = entry.map_err(|error| self.store.wrap(error))?;
+            rows.push((key.value().to_owned(), bytes.value().to_vec()));
+        }
+        Ok(rows)
+    }
+
+    pub fn runners(&self) -> Result<Vec<RunnerRow>, StoreError> {
+        let mut rows = Vec::new();
+        let table = self.table(RUNNERS)?;
+        for entry in table.range::<u64>(..).map_err(|error| self.store.wrap(error))? {
+            let (key, bytes) = entry.map_err(|error| self.store.wrap(error))?;
+            rows.push(parse(|| format!("runner {}", key.value()), bytes.value())?);
+        }
+        Ok(rows)
+    }
+
+    /// What the core is loaded from: counters, all runners and jobs, and everything of the jobs that have not ended.
+    pub fn live_rows(&self) -> Result<Vec<(Key, Row)>, StoreError> {
+        let mut rows = Vec::new();
+        if let Some(bytes) = self.get(&self.table(META)?, META_COUNTERS)? {
+            rows.push((Key::Meta, row(Key::Meta, bytes.value())?));
+        }
+        for runner in self.runners()? {
+            rows.push((Key::Runner(runner.id), Row::Runner(Box::new(runner))));
+        }
+        let mut jobs = Vec::new();
+        self.jobs_newest_first(None, |job| {
+            jobs.push(job);
+            true
+        })?;
+        for job in jobs.into_iter().rev() {
+            let (id, live) = (job.id, !job.state.is_final());
+            rows.push((Key::Job(id), Row::Job(Box::new(job))));
+            if live {
+                self.parts(id, &mut rows)?;
+            }
+        }
+        Ok(rows)
+    }
+
+    /// An ended job, for the core to take it up again.
+    pub fn job_rows(&self, job: JobId) -> Result<Vec<(Key, Row)>, StoreError> {
+        let mut rows = Vec::new();
+        if let Some(row) = self.job(job)? {
+            rows.push((Key::Job(job), Row::Job(Box::new(row))));
+            self.parts(job, &mut rows)?;
+        }
+        Ok(rows)
+    }
+
+    fn parts(&self, job: JobId, rows: &mut Vec<(Key, Row)>) -> Result<(), StoreError> {
+        let (first, last) = ((job.0, 0, 0), (job.0, u16::MAX, u32::MAX));
+        self.each(BLOCKS, first, last, |(_, stage, block), bytes| {
+            let key = Key::Block(job, stage, block);
+            rows.push((key, row(key, bytes)?));
+            Ok(true)
+        })?;
+        let attempts = self.table(ATTEMPTS)?;
+        self.each(CHUNKS, first, last, |(_, stage, index), bytes| {
+            let chunk: ChunkRow = parse(|| format!("chunk {index} of job {job}"), bytes)?;
+            for attempt in &chunk.attempts {
+                if let Some(bytes) = self.get(&attempts, attempt.0)? {
+                    rows.push((Key::Attempt(*attempt), row(Key::Attempt(*attempt), bytes.value())?));
+                }
+            }
+            rows.push((Key::Chunk(ChunkId { job, stage, index }), Row::Chunk(chunk)));
+            Ok(true)
+        })
+    }
+
+    fn table<K: redb::Key + 'static>(
+        &self,
+        definition: TableDefinition<'_, K, &'static [u8]>,
+    ) -> Result<Table<K>, StoreError> {
+        self.transaction.open_table(definition).map_err(|error| self.store.wrap(error))
+    }
+
+    fn get<'k, K: redb::Key + 'static>(
+        &self,
+        table: &Table<K>,
+        key: impl Borrow<K::SelfType<'k>>,
+    ) -> Result<Option<AccessGuard<'static, &'static [u8]>>, StoreError> {
+        table.get(key).map_err(|error| self.store.wrap(error))
+    }
+
+    fn one<'k, K: redb::Key + 'static, T: DeserializeOwned>(
+        &self,
+        table: &Table<K>,
+        key: impl Borrow<K::SelfType<'k>> + Debug,
+    ) -> Result<Option<T>, StoreError> {
+        let name = format!("{key:?}");
+        self.get(table, key)?.map(|bytes| parse(|| name, bytes.value())).transpose()
+    }
+
+    fn each(
+        &self,
+        definition: TableDefinition<'_, Triple, &'static [u8]>,
+        first: Triple,
+        last: Triple,
+        mut visit: impl FnMut(Triple, &[u8]) -> Result<bool, StoreError>,
+    ) -> Result<(), StoreError> {
+        let table = self.table(definition)?;
+        for entry in table.range(first..=last).map_err(|error| self.store.wrap(error))? {
+            let (key, bytes) = entry.map_err(|error| self.store.wrap(error))?;
+            if !visit(key.value(), bytes.value())? {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn parse<T: DeserializeOwned>(name: impl FnOnce() -> String, bytes: &[u8]) -> Result<T, StoreError> {
+    serde_json::from_slice(bytes).map_err(|source| StoreError::Row { row: name(), source })
+}
+
+fn row(key: Key, bytes: &[u8]) -> Result<Row, StoreError> {
+    decode(key, bytes).map_err(|source| StoreError::Row { row: format!("{key:?}"), source })
+}
