@@ -10,3 +10,4 @@ pub mod gather;
 pub mod logs;
 pub mod pages;
 pub mod store;
+pub mod tls;

@@ -20,6 +20,7 @@ fn chunk(id: ChunkId, attempts: Vec<AttemptId>) -> ChunkRow {
         not_before_ms: None,
         waiting_since_ms: 0,
         failed_on: Vec::new(),
+        lost_on: Vec::new(),
         reason: None,
         exit_code: None,
         message: String::new(),

@@ -1,0 +1,46 @@
+//! Certificates: a CA of the server's own making, or the lab's files.
+//!
+//! The CA's certificate is public; its fingerprint travels in join tokens and login links, so that runners and `dsg` need to trust
+//! nothing else. Keys are readable by the server's user alone.
+mod addresses;
+mod authority;
+
+use std::path::{Path, PathBuf};
+
+pub use authority::own;
+
+/// What a TLS listener needs, and what clients are told.
+#[derive(Clone, Debug)]
+pub struct Certificates {
+    /// Leaf first.
+    pub chain_pem: String,
+    pub key_pem: String,
+    /// Served at `/api/v1/ca`. `None` with the lab's own certificate: clients then trust what their machine trusts.
+    pub ca: Option<Authority>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Authority {
+    pub pem: String,
+    /// 64 hexadecimal digits: sha256 of the certificate's DER.
+    pub fingerprint: String,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    #[error("cannot {what} {path}", path = path.display())]
+    File { what: &'static str, path: PathBuf, source: std::io::Error },
+    #[error("cannot make a certificate for {names:?}; the names must be DNS names or IP addresses")]
+    Make { names: Vec<String>, source: rcgen::Error },
+    #[error("cannot use the key in {path}; remove the folder to make a new CA (every runner and user must then join anew)", path = path.display())]
+    Key { path: PathBuf, source: rcgen::Error },
+}
+
+/// The lab's own certificate chain and key, as PEM files.
+pub fn from_files(cert: &Path, key: &Path) -> Result<Certificates, TlsError> {
+    Ok(Certificates { chain_pem: read(cert)?, key_pem: read(key)?, ca: None })
+}
+
+fn read(path: &Path) -> Result<String, TlsError> {
+    std::fs::read_to_string(path).map_err(|source| TlsError::File { what: "read", path: path.to_owned(), source })
+}
