@@ -2,7 +2,7 @@
 //!
 //! The CA's certificate is public; its fingerprint travels in join tokens and login links, so that runners and `dsg` need to trust
 //! nothing else. Keys are readable by the server's user alone.
-mod addresses;
+pub mod addresses;
 mod authority;
 
 use std::path::{Path, PathBuf};
