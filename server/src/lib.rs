@@ -7,6 +7,7 @@ pub mod clock;
 pub mod config;
 pub mod failure;
 pub mod gather;
+pub mod guard;
 pub mod logs;
 pub mod pages;
 pub mod store;
