@@ -5,6 +5,7 @@ pub mod auth;
 pub mod blobs;
 pub mod clock;
 pub mod config;
+pub mod convert;
 pub mod failure;
 pub mod gather;
 pub mod guard;

@@ -1,0 +1,126 @@
+//! From a checked job to what the core must know of it: the spec's words become needs and policy.
+use dsg_core::event::SpecBytes;
+use dsg_core::policy::{GatherPolicy, Needs, StagePolicy, Submission};
+use dsg_schemas::spec::{Constraints, Gather, GatherMode, GatherWhen, Gpus, Job, Network, Resources, Retry};
+
+/// Space reserved on the runner where a job does not say: enough for logs and small outputs.
+const DISK_BYTES: u64 = 64 << 20;
+
+/// A job on its way into the core. `chunks` is what the expansion counted.
+pub fn submission(job: &Job, chunks: u32, owner: String, request: Option<String>, spec: SpecBytes) -> Submission {
+    Submission {
+        request,
+        name: job.name.clone(),
+        owner,
+        labels: job.labels.clone(),
+        image: job.image.clone(),
+        priority: job.priority,
+        hold: job.hold,
+        job_timeout_ms: job.timeouts.job.map(|limit| limit.0),
+        main: StagePolicy {
+            chunks,
+            needs: needs(&job.resources, job.network),
+            constraints: job.constraints.clone(),
+            retry: job.retry.clone(),
+            parallelism: job.chunks.parallelism,
+            per_runner: job.chunks.per_runner,
+            queue_timeout_ms: job.timeouts.queue.map(|limit| limit.0),
+        },
+        gather: gather(job),
+        spec,
+    }
+}
+
+/// `None` where nothing is gathered. Partial only if every step accepts missing chunks: a step that wants all must not be fed holes.
+fn gather(job: &Job) -> Option<GatherPolicy> {
+    let server_steps = job.gather.iter().any(|step| match step.mode {
+        GatherMode::Concat | GatherMode::Csv => true,
+        GatherMode::Run => false,
+    });
+    let partial = job.gather.iter().all(|step| step.when == GatherWhen::Partial);
+    let run = job.gather.iter().find(|step| step.mode == GatherMode::Run);
+    (!job.gather.is_empty()).then(|| GatherPolicy { partial, server_steps, run: run.map(|step| run_policy(job, step)) })
+}
+
+/// The one chunk of `mode: run`: its own resources and retry, or the job's; never the job's GPUs, which it did not ask for itself.
+fn run_policy(job: &Job, step: &Gather) -> StagePolicy {
+    let resources = step.resources.clone().unwrap_or_else(|| Resources { gpus: None, ..job.resources.clone() });
+    let retry: Retry = step.retry.clone().unwrap_or_else(|| job.retry.clone());
+    let queue = step.timeouts.as_ref().unwrap_or(&job.timeouts).queue;
+    StagePolicy {
+        chunks: 1,
+        needs: needs(&resources, job.network),
+        constraints: Constraints { prefer: Default::default(), ..job.constraints.clone() },
+        retry,
+        parallelism: None,
+        per_runner: None,
+        queue_timeout_ms: queue.map(|limit| limit.0),
+    }
+}
+
+/// What one chunk reserves. Fractions of a core round up to a thousandth, so that nothing is free.
+pub fn needs(resources: &Resources, network: Network) -> Needs {
+    let none = Gpus::default();
+    let gpus = resources.gpus.as_ref().unwrap_or(&none);
+    Needs {
+        cpus_milli: (resources.cpus * 1000.0).ceil() as u64,
+        memory_bytes: resources.memory.0,
+        disk_bytes: resources.disk.map_or(DISK_BYTES, |disk| disk.0),
+        gpus: gpus.count,
+        gpu_models: gpus.model.clone(),
+        gpu_min_memory_bytes: gpus.min_memory.map_or(0, |memory| memory.0),
+        gpu_min_capability: gpus.min_compute_capability.as_deref().and_then(capability),
+        network: network != Network::None,
+    }
+}
+
+fn capability(text: &str) -> Option<(u32, u32)> {
+    let (major, minor) = text.split_once('.')?;
+    Some((major.parse().ok()?, minor.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn job(more: serde_json::Value) -> Job {
+        let mut all = json!({"name": "n", "image": "i", "command": ["c"], "chunks": {"count": 3}});
+        let (Some(all_keys), Some(more)) = (all.as_object_mut(), more.as_object()) else { panic!("objects") };
+        all_keys.extend(more.clone());
+        serde_json::from_value(all).expect("a job")
+    }
+
+    #[test]
+    fn needs_are_taken_as_written() {
+        let job = job(json!({
+            "resources": {"cpus": 0.0005, "memory": "1GiB", "gpus": {"count": 2, "model": ["A100"], "min_memory": "16GiB", "min_compute_capability": "8.6"}},
+            "network": "bridge", "timeouts": {"job": "2d", "queue": "1h"}, "priority": 7
+        }));
+        let submission = submission(&job, 3, "mara".into(), None, Vec::new().into());
+        let needs = &submission.main.needs;
+        assert_eq!((needs.cpus_milli, needs.memory_bytes, needs.disk_bytes), (1, 1 << 30, DISK_BYTES));
+        assert_eq!((needs.gpus, needs.gpu_min_memory_bytes, needs.gpu_min_capability), (2, 16 << 30, Some((8, 6))));
+        assert!(needs.network);
+        assert_eq!((submission.job_timeout_ms, submission.main.queue_timeout_ms), (Some(172_800_000), Some(3_600_000)));
+        assert_eq!((submission.priority, submission.main.chunks, submission.gather), (7, 3, None));
+    }
+
+    #[test]
+    fn gather_is_partial_only_if_every_step_is() {
+        let steps = |when: &str| {
+            json!({"gather": [
+                {"mode": "csv", "from": "o", "output": "t", "when": "partial"},
+                {"mode": "run", "command": ["x"], "when": when}
+            ], "resources": {"gpus": 1}})
+        };
+        let both =
+            submission(&job(steps("partial")), 3, String::new(), None, Vec::new().into()).gather.expect("a gather");
+        assert!(both.partial && both.server_steps);
+        assert_eq!(both.run.expect("a run step").needs.gpus, 0, "the job's GPUs are not the gather's");
+        let one =
+            submission(&job(steps("succeeded")), 3, String::new(), None, Vec::new().into()).gather.expect("a gather");
+        assert!(!one.partial);
+    }
+}
