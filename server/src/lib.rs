@@ -13,3 +13,4 @@ pub mod logs;
 pub mod pages;
 pub mod store;
 pub mod tls;
+pub mod views;
