@@ -1,0 +1,54 @@
+//! What waits, in the order in which it will start, and why it has not.
+use dsg_schemas::api::QueueEntry;
+use maud::{Markup, html};
+
+use super::frame::{Frame, Here};
+use super::shown::{Shown, shortened};
+use super::url::SafeUrl;
+use super::words;
+
+pub fn page(frame: Frame<'_>, entries: &[QueueEntry]) -> Markup {
+    let waiting: u64 = entries.iter().map(|entry| entry.waiting).sum();
+    frame.page(
+        Here::Queue,
+        "Queue",
+        &[],
+        html! {
+            h1 { "Queue" }
+            section #queue.panel data-live aria-label="Queue" {
+                @if entries.is_empty() {
+                    div.empty { h3 { "Nothing waits" } p { "Every chunk of every job has a runner, or has ended." } }
+                } @else {
+                    header { span { (words::counted(waiting, "chunk")) " in " (words::counted(entries.len() as u64, "group")) } span.dim.small { "higher priority first, then fair shares between owners, then age" } }
+                    div.scroll { table {
+                        thead { tr { th.number { "#" } th { "Job" } th.number { "Waiting" } th { "Each needs" } th { "Why it waits" } th.number.wide-only { "Priority" } th.wide-only { "Owner" } } }
+                        tbody { @for (place, entry) in entries.iter().enumerate() { (row(place + 1, entry)) } }
+                    } }
+                }
+            }
+        },
+    )
+}
+
+fn row(place: usize, entry: &QueueEntry) -> Markup {
+    let explanation = &entry.explanation;
+    html! {
+        tr data-key={ "queue-" (entry.first.job) "-" (entry.first.stage) "-" (entry.first.index) } {
+            td.number.dim { (place) }
+            td { a.name href=(SafeUrl::job(entry.job)) { (Shown(&shortened(&entry.job_name, 60))) } div.small.dim { "next: " a href=(SafeUrl::chunk(entry.first)) { (entry.first) } } }
+            td.number { (words::number(entry.waiting)) }
+            td { (Shown(&entry.needs)) }
+            td {
+                @if explanation.never { b.bad { "No runner can ever run this. " } }
+                (Shown(&explanation.summary))
+                @if !explanation.runners.is_empty() {
+                    details { summary.small { "Runner by runner" }
+                        ul { @for one in &explanation.runners { li { b { (Shown(&one.runner)) } ": " (Shown(&one.reason)) } } }
+                    }
+                }
+            }
+            td.number.wide-only { (entry.priority) }
+            td.wide-only { (Shown(&shortened(&entry.owner, 40))) }
+        }
+    }
+}
