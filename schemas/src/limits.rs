@@ -42,3 +42,7 @@ pub const SYNC_WAIT_MS: u64 = 20_000;
 pub const PIDS: i64 = 4096;
 /// Open files in one container.
 pub const NOFILE: i64 = 65_536;
+/// A file of `rows:`. It is read whole, once, at submit.
+pub const ROWS_BYTES: u64 = 64 << 20;
+/// Its rows as JSON lines, where every row repeats the names of the columns.
+pub const TABLE_BYTES: usize = 256 << 20;

@@ -24,7 +24,7 @@ pub fn gpus<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Gpus>, 
 
 pub fn gpus_schema(generator: &mut SchemaGenerator) -> Schema {
     let long = generator.subschema_for::<Gpus>();
-    json_schema!({"anyOf": [{"type": "integer", "minimum": 0}, long]})
+    json_schema!({"anyOf": [{"type": "integer", "minimum": 0, "maximum": 1024}, long]})
 }
 
 /// `batch: 10` or the long form.

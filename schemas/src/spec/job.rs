@@ -20,6 +20,7 @@ pub struct Job {
     #[serde(default)]
     pub kind: Kind,
     /// What people call it. 1 to 120 characters; need not be unique.
+    #[schemars(length(min = 1, max = 120))]
     pub name: String,
     /// One or more sentences for people.
     #[serde(default, skip_serializing_if = "String::is_empty")]
@@ -29,6 +30,7 @@ pub struct Job {
     pub labels: BTreeMap<String, String>,
     /// 0 to 100; higher starts first.
     #[serde(default = "default_priority")]
+    #[schemars(range(max = 100))]
     pub priority: u8,
     /// Do not start anything until a person releases the job.
     #[serde(default)]
@@ -44,9 +46,11 @@ pub struct Job {
     pub pull_policy: PullPolicy,
     /// Replaces the image's entry point.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1))]
     pub entrypoint: Option<Vec<String>>,
     /// The command and its arguments, one element each; no shell in between.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1))]
     pub command: Option<Vec<String>>,
     /// A script in place of `command`: run by `/bin/sh`, or by what its first line names with `#!`. Nothing is put into it:
     /// it reads `PARAM_*`, `ITEM_*` and `DSG_*` from its environment.
@@ -70,6 +74,9 @@ pub struct Job {
     /// Which runners may, should not or should run it.
     #[serde(default)]
     pub constraints: Constraints,
+    /// Short for `timeouts.run`. A checked job has it there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<Millis>,
     /// Time limits.
     #[serde(default)]
     pub timeouts: Timeouts,
@@ -120,6 +127,7 @@ pub struct Param {
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub description: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1))]
     pub r#enum: Option<Vec<Value>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub minimum: Option<f64>,
@@ -167,6 +175,7 @@ pub enum Network {
 pub struct Resources {
     /// Processor cores; fractions are allowed.
     #[serde(default = "one_cpu")]
+    #[schemars(range(min = 0.01, max = 4096))]
     pub cpus: f64,
     /// Memory; the container is killed by the kernel above it. No swap.
     #[serde(default = "half_gib")]
@@ -200,6 +209,7 @@ impl Default for Resources {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Gpus {
+    #[schemars(range(max = 1024))]
     pub count: u32,
     /// Any of these models, as a part of the name that the driver reports.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -208,6 +218,7 @@ pub struct Gpus {
     pub min_memory: Option<Bytes>,
     /// As in `8.6`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = r"^[0-9]{1,2}\.[0-9]{1,2}$"))]
     pub min_compute_capability: Option<String>,
 }
 
@@ -292,6 +303,7 @@ impl Default for Timeouts {
 pub struct Retry {
     /// Extra attempts after the first, for failures that count.
     #[serde(default)]
+    #[schemars(range(max = 100))]
     pub limit: u32,
     #[serde(default)]
     pub backoff: Backoff,
@@ -299,6 +311,7 @@ pub struct Retry {
     #[serde(default)]
     pub avoid_failed_runners: bool,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 20))]
     pub rules: Vec<RetryRule>,
 }
 
@@ -310,6 +323,7 @@ pub struct Backoff {
     pub delay: Millis,
     /// Multiplies the delay after each failure.
     #[serde(default = "two")]
+    #[schemars(range(min = 1, max = 100))]
     pub factor: f64,
     #[serde(default = "ten_minutes")]
     pub max_delay: Millis,
@@ -342,6 +356,7 @@ pub struct RetryRule {
     pub action: RetryAction,
     /// How often this rule may be used for one chunk; after that the chunk fails.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(max = 100))]
     pub limit: Option<u32>,
     /// In place of the backoff.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -354,6 +369,7 @@ pub struct RetryRule {
 pub struct When {
     /// Codes as numbers, or ranges with both ends in them, as in `"64..78"`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(min = 1))]
     pub exit_codes: Vec<ExitCodes>,
     /// One reason or a list.
     #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "forms::reasons")]
@@ -413,6 +429,7 @@ pub struct Output {
 pub struct Chunks {
     /// Source: this many chunks, without items.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1_000_000_000_000_000u64))]
     pub count: Option<u64>,
     /// Source: numbers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -439,9 +456,11 @@ pub struct Chunks {
     pub label: Option<String>,
     /// Chunks of this job that may run at once, in the whole grid.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1_000_000))]
     pub parallelism: Option<u32>,
     /// Chunks of this job that may run at once on one runner.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1_000_000))]
     pub per_runner: Option<u32>,
 }
 
@@ -494,7 +513,7 @@ pub enum FileOrder {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Rows {
-    /// `upload:PATH`.
+    /// `upload:PATH`: a file beside the job file.
     pub from: String,
     /// By the file's ending if left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -521,9 +540,11 @@ pub enum RowFormat {
 pub struct Batch {
     /// Items per chunk; the last chunk may have fewer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1_000_000_000_000_000u64))]
     pub items: Option<u64>,
     /// Number of chunks; their sizes differ by at most one item.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1_000_000_000_000_000u64))]
     pub into: Option<u64>,
 }
 
@@ -545,6 +566,7 @@ pub struct Gather {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1))]
     pub command: Option<Vec<String>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub script: Option<String>,

@@ -1,5 +1,40 @@
-//! The job file. The types here are its definition; the JSON Schema and the docs are made from them.
+//! The job file: its definition (the types of [`job`]; JSON Schema and docs are made from them), and the one way from
+//! text to a [`Plan`]: parse, params, schema, rules, expansion.
+//!
+//! ```text
+//! text ─ parse ─► Node ─ params, interpolate ─► Node ─ conform (JSON Schema) ─► Job ─ rules ─► expand ─► Plan ─► ChunkPlan, StartOrder
+//! ```
+mod chunk;
+mod conform;
+mod draft;
+mod expand;
 mod forms;
+mod interpolate;
 pub mod job;
+mod known;
+mod node;
+mod order;
+mod params;
+mod parse;
+mod plan;
+mod problem;
+mod reference;
+mod rules;
+mod schema;
+mod seed;
 
+pub use draft::{Sources, Wanted, check, wanted};
 pub use job::*;
+pub use order::Gathered;
+pub use plan::{Plan, PlanError};
+pub use problem::Rule;
+pub use schema::schema;
+
+/// A value as it stands in a command or an environment variable.
+pub(crate) fn text_of(value: &serde_json::Value) -> String {
+    match value {
+        serde_json::Value::Null => String::new(),
+        serde_json::Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}

@@ -3,6 +3,33 @@
 //! It knows no clock, no randomness, no file and no socket; this crate's `Cargo.toml` is the proof. Time is an argument, ids come
 //! from a persisted counter, jitter is a hash of ids. What it decides comes back as rows to write and as an answer, and the shell
 //! gives the answer only after the rows are on disk.
+mod act;
+mod attempt;
+mod bits;
+mod check;
+mod decide;
+mod ended;
 pub mod event;
+mod explain;
+mod gather;
+mod grid;
+mod job;
+mod join;
+mod life;
+mod load;
+mod needs;
+mod place;
 pub mod policy;
+mod queue;
 pub mod row;
+mod runner;
+mod shift;
+mod submit;
+mod sync;
+mod tick;
+
+pub use event::*;
+pub use grid::Grid;
+pub use load::LoadError;
+pub use policy::*;
+pub use row::*;

@@ -1,0 +1,206 @@
+//! Start orders: everything that a runner must know of one attempt, for the job's chunks and for its gather.
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use super::chunk::Scene;
+use super::expand::FILES;
+use super::job::{Gather, GatherMode, Output, Resources, Timeouts};
+use super::plan::Plan;
+use super::rules;
+use crate::api::Upload;
+use crate::ids::{AttemptId, ChunkId, GATHER, JobId, stage_name};
+use crate::wire::{InputFile, InputOrder, Limits, OutputOrder, RunTimeouts, StartOrder, StoredFile};
+
+/// What the gather chunk finds: the manifest and the joined files, each already a blob, and the accepted outputs of the chunks.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Gathered {
+    pub manifest: Option<Upload>,
+    /// `name` is the gather step's `output`.
+    pub joined: Vec<StoredFile>,
+    /// By chunk.
+    pub chunks: Vec<(u32, Vec<StoredFile>)>,
+}
+
+/// What differs between a job's own container and that of its gather.
+struct Part<'p> {
+    image: &'p str,
+    entrypoint: Option<&'p Vec<String>>,
+    command: Option<&'p Vec<String>>,
+    script: Option<&'p String>,
+    env: BTreeMap<String, String>,
+    resources: &'p Resources,
+    timeouts: &'p Timeouts,
+    outputs: &'p [Output],
+}
+
+impl Plan {
+    /// `gathered` is looked at for the gather chunk only.
+    pub fn start_order(
+        &self,
+        job: JobId,
+        chunk: ChunkId,
+        attempt: AttemptId,
+        number: u32,
+        gpus: Vec<String>,
+        gathered: &Gathered,
+    ) -> StartOrder {
+        let step = self.job.gather.iter().find(|step| step.mode == GatherMode::Run && chunk.stage == GATHER);
+        let (scene, items) = match step {
+            Some(_) => (
+                Scene { plan: self, index: 0, count: 1, first: Value::Null, last: Value::Null, job: Some(job) },
+                Vec::new(),
+            ),
+            None => (self.scene(chunk.index, Some(job)), self.chunk_items(chunk.index)),
+        };
+        let part = match step {
+            Some(step) => self.gather_part(step),
+            None => self.main_part(),
+        };
+        let mut inputs = self.inputs();
+        match step {
+            Some(_) => inputs.extend(self.gathered_inputs(gathered)),
+            None if self.job.chunks.files.is_some() => inputs.push(self.files_of(&items)),
+            None => {}
+        }
+        let mut env = self.env(&scene, &part.env, stage_name(chunk.stage));
+        env.insert("DSG_JOB_ID".to_owned(), job.to_string());
+        env.insert("DSG_ATTEMPT".to_owned(), number.to_string());
+        let fill = |words: &Vec<String>| words.iter().map(|word| scene.fill(word)).collect::<Vec<String>>();
+        StartOrder {
+            attempt,
+            chunk,
+            number,
+            job_name: self.job.name.clone(),
+            image: part.image.to_owned(),
+            pull_policy: self.job.pull_policy,
+            entrypoint: part.entrypoint.map(fill),
+            command: part.command.map(fill).unwrap_or_default(),
+            script: part.script.cloned(),
+            workdir: self.job.workdir.clone(),
+            user: self.job.user.clone(),
+            env,
+            network: self.job.network,
+            limits: limits(part.resources, gpus),
+            timeouts: timeouts(part.timeouts),
+            inputs,
+            outputs: part.outputs.iter().map(|output| order_of(output, &scene)).collect(),
+            items: items.iter().map(|item| format!("{item}\n")).collect(),
+        }
+    }
+
+    fn main_part(&self) -> Part<'_> {
+        let job = &self.job;
+        Part {
+            image: &job.image,
+            entrypoint: job.entrypoint.as_ref(),
+            command: job.command.as_ref(),
+            script: job.script.as_ref(),
+            env: job.env.clone(),
+            resources: &job.resources,
+            timeouts: &job.timeouts,
+            outputs: &job.outputs,
+        }
+    }
+
+    /// As the job's own where the step says nothing; an image of its own has an entry point of its own. Of the job's
+    /// environment only that goes along which does not speak of chunks.
+    fn gather_part<'p>(&'p self, step: &'p Gather) -> Part<'p> {
+        let job = &self.job;
+        let mut env: BTreeMap<String, String> = job
+            .env
+            .iter()
+            .filter(|(_, value)| !value.contains("{{"))
+            .map(|(name, value)| (name.clone(), value.clone()))
+            .collect();
+        env.extend(step.env.clone());
+        Part {
+            image: step.image.as_ref().unwrap_or(&job.image),
+            entrypoint: job.entrypoint.as_ref().filter(|_| step.image.is_none() && step.script.is_none()),
+            command: step.command.as_ref(),
+            script: step.script.as_ref(),
+            env,
+            resources: step.resources.as_ref().unwrap_or(&job.resources),
+            timeouts: step.timeouts.as_ref().unwrap_or(&job.timeouts),
+            outputs: &step.outputs,
+        }
+    }
+
+    fn inputs(&self) -> Vec<InputOrder> {
+        let of = |from: &str| {
+            let folder = from.strip_prefix("upload:").filter(|path| path.ends_with('/')).unwrap_or_default().to_owned();
+            let whole = folder.is_empty();
+            rules::uploads_of(from, &self.uploads)
+                .map(|(path, upload)| {
+                    let under = if whole { "" } else { path.strip_prefix(&folder).unwrap_or(path) };
+                    InputFile { under: under.to_owned(), size: upload.size, sha256: upload.sha256.clone() }
+                })
+                .collect()
+        };
+        let order = |input: &super::job::Input| {
+            let path = input.path.strip_suffix('/').unwrap_or(&input.path).to_owned();
+            InputOrder { name: input.name.clone(), path, files: of(&input.from) }
+        };
+        self.job.inputs.iter().map(order).collect()
+    }
+
+    /// The files of this chunk, of a `files:` source.
+    fn files_of(&self, items: &[Value]) -> InputOrder {
+        let file = |item: &Value| {
+            let under = item.get("from")?.as_str()?;
+            let upload = self.uploads.get(under)?;
+            Some(InputFile { under: under.to_owned(), size: upload.size, sha256: upload.sha256.clone() })
+        };
+        InputOrder { name: "files".to_owned(), path: FILES.to_owned(), files: items.iter().filter_map(file).collect() }
+    }
+
+    fn gathered_inputs(&self, gathered: &Gathered) -> Vec<InputOrder> {
+        let Gathered { manifest, joined, chunks } = gathered;
+        let mut inputs = Vec::new();
+        if let Some(Upload { size, sha256 }) = manifest {
+            let file = InputFile { under: String::new(), size: *size, sha256: sha256.clone() };
+            inputs.push(InputOrder {
+                name: "manifest".to_owned(),
+                path: "/in/manifest.jsonl".to_owned(),
+                files: vec![file],
+            });
+        }
+        for StoredFile { name, file: _, size, sha256 } in joined {
+            let file = InputFile { under: String::new(), size: *size, sha256: sha256.clone() };
+            inputs.push(InputOrder { name: name.clone(), path: format!("/in/joined/{name}"), files: vec![file] });
+        }
+        let mut files = Vec::new();
+        for (index, outputs) in chunks {
+            for StoredFile { name, file, size, sha256 } in outputs {
+                let glob =
+                    self.job.outputs.iter().any(|output| output.name == *name && rules::has_wildcard(&output.path));
+                let several = glob || outputs.iter().filter(|other| other.name == *name).count() > 1;
+                let under = if several { format!("{index}/{name}/{file}") } else { format!("{index}/{name}") };
+                files.push(InputFile { under, size: *size, sha256: sha256.clone() });
+            }
+        }
+        inputs.push(InputOrder { name: "chunks".to_owned(), path: "/in/chunks".to_owned(), files });
+        inputs
+    }
+}
+
+fn order_of(output: &Output, scene: &Scene<'_>) -> OutputOrder {
+    OutputOrder { name: output.name.clone(), path: scene.fill_path(&output.path), required: output.required }
+}
+
+fn limits(resources: &Resources, gpus: Vec<String>) -> Limits {
+    let Resources { cpus, memory, disk, shm_size, gpus: _ } = resources;
+    Limits {
+        cpus_milli: (cpus * 1000.0).round() as u64,
+        memory_bytes: memory.0,
+        shm_bytes: shm_size.map(|size| size.0),
+        disk_bytes: disk.map_or(0, |size| size.0),
+        gpus,
+    }
+}
+
+/// `queue` and `job` are the server's to watch.
+fn timeouts(timeouts: &Timeouts) -> RunTimeouts {
+    let Timeouts { run, stall, queue: _, job: _, grace } = timeouts;
+    RunTimeouts { run_ms: run.map(|time| time.0), stall_ms: stall.map(|time| time.0), grace_ms: grace.0 }
+}

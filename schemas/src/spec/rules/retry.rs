@@ -1,0 +1,41 @@
+//! Retry rules that can match, and whose parts mean something together.
+use crate::reason::EndReason;
+use crate::spec::job::{Retry, RetryAction, RetryRule};
+use crate::spec::problem::{Found, Report, Rule};
+
+pub fn check(pointer: &str, retry: &Retry, report: &mut Report) {
+    for (at, rule) in retry.rules.iter().enumerate() {
+        let place = format!("{pointer}/rules/{at}");
+        for (key, message) in wrong(rule) {
+            report.add(Found::new(Rule::RetryRule, format!("{place}/{key}"), message).at_key());
+        }
+    }
+}
+
+fn wrong(rule: &RetryRule) -> Vec<(&'static str, &'static str)> {
+    let RetryRule { when, action, limit, delay } = rule;
+    let mut wrong = Vec::new();
+    if when.exit_codes.is_empty() && when.reason.is_empty() {
+        wrong.push(("when", "says neither `exit_codes` nor `reason`"));
+    }
+    if when.exit_codes.iter().any(|codes| codes.first == 0) {
+        wrong.push(("when/exit_codes", "0 is success, and no failure to have a rule for"));
+    }
+    if when.reason.contains(&EndReason::Succeeded) {
+        wrong.push(("when/reason", "`succeeded` is no failure to have a rule for"));
+    }
+    if !when.exit_codes.is_empty() && !when.reason.is_empty() && !when.reason.contains(&EndReason::Exit) {
+        wrong.push(("when", "can never match: only the reason `exit` has an exit code"));
+    }
+    let again = match action {
+        RetryAction::Retry | RetryAction::Requeue => true,
+        RetryAction::Fail | RetryAction::FailJob | RetryAction::Accept => false,
+    };
+    if !again && limit.is_some() {
+        wrong.push(("limit", "has no meaning beside an action that does not try again"));
+    }
+    if !again && delay.is_some() {
+        wrong.push(("delay", "has no meaning beside an action that does not try again"));
+    }
+    wrong
+}

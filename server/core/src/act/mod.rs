@@ -1,0 +1,34 @@
+//! Acts: what people do to the grid, and the one thing that the server does itself. Doing the same twice has one effect.
+mod cancel;
+mod delete;
+mod hold;
+mod retry;
+mod runners;
+
+use dsg_schemas::api::{Act as PersonsAct, Acted};
+
+use crate::event::{Act, Millis, Refusal};
+use crate::grid::Grid;
+
+impl Grid {
+    pub(crate) fn act(&mut self, now: Millis, act: Act) -> Result<Acted, Refusal> {
+        let (who, act) = match act {
+            Act::Gathered { job, result } => return Ok(self.gathered(now, job, result)),
+            Act::Person { who, act } => (who, act),
+        };
+        match act {
+            PersonsAct::Cancel { job } => self.cancel(now, job, &who),
+            PersonsAct::Hold { job } => self.hold_job(now, job, &who),
+            PersonsAct::Release { job } => self.release(now, job),
+            PersonsAct::Retry { job, which } => self.retry(now, job, which),
+            PersonsAct::Delete { job } => self.delete(job),
+            PersonsAct::Drain { runner } => self.drain(runner, true),
+            PersonsAct::Undrain { runner } => self.drain(runner, false),
+            PersonsAct::RemoveRunner { runner } => self.remove_runner(now, runner),
+        }
+    }
+}
+
+fn acted(count: u64, message: impl Into<String>) -> Result<Acted, Refusal> {
+    Ok(Acted { count, message: message.into() })
+}

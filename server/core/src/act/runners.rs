@@ -1,0 +1,51 @@
+//! Drain, undrain and remove: what people do to runners.
+use dsg_schemas::api::Acted;
+use dsg_schemas::ids::{AttemptId, RunnerId};
+
+use super::acted;
+use crate::attempt::Standing;
+use crate::event::{Millis, Refusal};
+use crate::grid::Grid;
+use crate::job::counted;
+use crate::row::Key;
+
+impl Grid {
+    pub(super) fn drain(&mut self, id: RunnerId, drain: bool) -> Result<Acted, Refusal> {
+        let runner = self.runners.get_mut(&id).ok_or(Refusal::UnknownRunner(id))?;
+        let name = runner.row.name.clone();
+        // A person who gives a sick runner work again knows better.
+        runner.sick = Default::default();
+        self.changes.work_available = true;
+        if runner.row.drain == drain {
+            return acted(0, format!("{name} is {} already", if drain { "draining" } else { "taking work" }));
+        }
+        runner.row.drain = drain;
+        self.changes.runners.insert(id);
+        if !drain {
+            return acted(1, format!("{name} takes work again"));
+        }
+        acted(1, format!("{name} takes nothing new and finishes {}", counted(runner.holds.len() as u64, "attempt")))
+    }
+
+    pub(super) fn remove_runner(&mut self, now: Millis, id: RunnerId) -> Result<Acted, Refusal> {
+        let Some(runner) = self.runners.get(&id) else {
+            if id.0 > 0 && id.0 < self.meta.next_runner {
+                return acted(0, format!("runner {id} is already removed"));
+            }
+            return Err(Refusal::UnknownRunner(id));
+        };
+        let held: Vec<AttemptId> = runner.holds.iter().copied().collect();
+        let current = |id: &AttemptId| self.attempts.get(id).is_some_and(|live| live.standing == Standing::Current);
+        let in_touch = runner.session.is_some() && !runner.is_silent(now);
+        if held.iter().any(current) || (in_touch && !held.is_empty()) {
+            return Err(Refusal::StillHolding(id));
+        }
+        let name = runner.row.name.clone();
+        for attempt in held {
+            self.let_go(attempt);
+        }
+        self.runners.remove(&id);
+        self.changes.rows.insert(Key::Runner(id), None);
+        acted(1, format!("{name} is removed"))
+    }
+}

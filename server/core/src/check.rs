@@ -1,0 +1,117 @@
+//! Every invariant in one place: the simulator and the tests call this after each event.
+use std::collections::{BTreeMap, BTreeSet};
+
+use dsg_schemas::api::{ChunkState, Tally};
+use dsg_schemas::ids::{AttemptId, ChunkId, RunnerId, StageIndex};
+
+use crate::attempt::Standing;
+use crate::grid::Grid;
+use crate::job::{Job, Stage, state_of};
+use crate::needs::Used;
+
+impl Grid {
+    /// Panics where row, index and counter disagree.
+    pub fn check(&self) {
+        let mut resting = BTreeSet::new();
+        let mut queued = 0;
+        let mut shares: BTreeMap<String, u64> = BTreeMap::new();
+        for job in self.jobs.values() {
+            for (index, stage) in job.stages() {
+                self.check_stage(job, index, stage);
+                for (chunk, at) in &stage.resting {
+                    resting.insert((*at, ChunkId { job: job.row.id, stage: index, index: *chunk }));
+                }
+                let wanted = !stage.ready.is_empty() && job.has_room(index);
+                let there = self.queue.contains(job.row.priority, &job.row.owner, stage.class, (job.row.id, index));
+                assert_eq!(there, wanted, "{}: the queue has its stage {index} or should have it", job.row.id);
+                queued += usize::from(wanted);
+            }
+            self.check_job(job);
+        }
+        assert_eq!(resting, self.resting, "chunks that rest");
+        assert_eq!(queued, self.queue.len(), "stages in the queue");
+        let mut gpus = BTreeSet::new();
+        for (id, runner) in &self.runners {
+            let mut used = Used::default();
+            for attempt in &runner.holds {
+                let live = self.attempts.get(attempt).expect("a runner holds only attempts that are known");
+                assert_eq!(live.row.runner, *id, "attempt {attempt} is held by its own runner");
+                used.add(&live.needs, &live.row.gpus);
+                for gpu in &live.row.gpus {
+                    assert!(gpus.insert((*id, gpu.clone())), "GPU {gpu} of runner {id} is given twice");
+                }
+            }
+            assert_eq!(used, runner.used, "what is reserved on runner {id}");
+        }
+        let mut current: BTreeMap<(ChunkId, RunnerId), AttemptId> = BTreeMap::new();
+        for (id, live) in &self.attempts {
+            let held = self.runners.get(&live.row.runner).is_some_and(|runner| runner.holds.contains(id));
+            assert!(held, "attempt {id} is held by its runner");
+            match live.standing {
+                Standing::Current => {
+                    let job = self.jobs.get(&live.row.chunk.job).expect("a current attempt belongs to a job in memory");
+                    assert!(
+                        job.state(live.row.chunk).is_some_and(ChunkState::is_active),
+                        "{} is active",
+                        live.row.chunk
+                    );
+                    assert!(live.row.ended.is_none(), "a current attempt has not ended");
+                    let last = job.chunk(live.row.chunk).and_then(|row| row.attempts.last());
+                    assert_eq!(last, Some(id), "the current attempt of {} is its last", live.row.chunk);
+                    *shares.entry(job.row.owner.clone()).or_default() += live.needs.cpus_milli;
+                    current.insert((live.row.chunk, live.row.runner), *id);
+                }
+                Standing::Lost => assert!(self.may_return(*id), "lost attempt {id} may return or is fenced"),
+                Standing::Stopping { .. } => {}
+            }
+        }
+        shares.retain(|_, used| *used > 0);
+        assert_eq!(&shares, self.queue.shares(), "what owners use");
+        let active: u64 = self.jobs.values().map(|job| job.row.tally.active() + job.row.gather_tally.active()).sum();
+        assert_eq!(active, current.len() as u64, "each active chunk has one current attempt");
+    }
+
+    fn check_stage(&self, job: &Job, index: StageIndex, stage: &Stage) {
+        let id = job.row.id;
+        let mut tally = Tally::default();
+        for (at, byte) in stage.states.iter().enumerate() {
+            let state = state_of(*byte);
+            *tally.of_mut(state) += 1;
+            let at = at as u32;
+            let waits = state == ChunkState::Waiting && job.row.is_open(index);
+            let rests = stage.resting.contains_key(&at);
+            assert_eq!(stage.ready.contains(at), waits && !rests, "{id}/{index}/{at} is {state:?}: ready?");
+            assert!(!rests || waits, "{id}/{index}/{at} is {state:?} and rests");
+        }
+        assert_eq!(&tally, job.row.tally_of(index), "the tally of {id}/{index}");
+        assert_eq!(stage.ready.iter().count() as u64, stage.ready.len(), "the ready chunks of {id}/{index}");
+        for (at, until) in &stage.resting {
+            let row = stage.touched.get(at).expect("a chunk that rests has a row");
+            assert_eq!(row.not_before_ms, Some(*until), "{id}/{index}/{at} rests until its row says");
+        }
+        for (at, row) in &stage.touched {
+            let state = stage.state(*at).expect("a row belongs to a chunk");
+            assert_eq!(row.accepted.is_some(), state == ChunkState::Succeeded, "{id}/{index}/{at}: {state:?}");
+            let numbers = row.attempts.windows(2).all(|pair| pair[0] < pair[1]);
+            assert!(numbers, "attempts of {id}/{index}/{at} grow");
+        }
+        let mut on_runner: BTreeMap<RunnerId, u32> = BTreeMap::new();
+        let ours = self.attempts.values().filter(|live| live.row.chunk.job == id && live.row.chunk.stage == index);
+        for live in ours.filter(|live| live.standing == Standing::Current) {
+            *on_runner.entry(live.row.runner).or_default() += 1;
+        }
+        assert_eq!(on_runner, stage.on_runner, "chunks of {id}/{index} on runners");
+    }
+
+    fn check_job(&self, job: &Job) {
+        let row = &job.row;
+        let ended = row.tally.ended() + row.gather_tally.ended() == row.tally.total() + row.gather_tally.total();
+        if row.state.is_final() {
+            assert!(ended, "job {} is {:?}, so that all its chunks ended", row.id, row.state);
+            assert!(row.ended_ms.is_some() && !row.held);
+        }
+        if row.gather_tally.active() + row.gather_tally.succeeded > 0 {
+            assert!(row.chunks_are_through(), "the gather chunk of {} starts after the others", row.id);
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! For each runner the first rule that keeps a chunk away, and one sentence over all of them.
+use dsg_schemas::api::{RunnerReason, RunnerState};
+use dsg_schemas::ids::ChunkId;
+
+use crate::event::Millis;
+use crate::grid::Grid;
+use crate::job::Job;
+use crate::needs::{Used, misfit};
+use crate::runner::Runner;
+
+/// How a runner stands to a chunk, from hopeless to about to take it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Hope {
+    Never,
+    Away,
+    Leaves,
+    Busy,
+    Next,
+}
+
+pub(super) struct Verdict {
+    pub hope: Hope,
+    pub reason: RunnerReason,
+}
+
+impl Grid {
+    pub(super) fn verdicts(&self, now: Millis, job: &Job, chunk: ChunkId) -> Vec<Verdict> {
+        let verdict = |runner: &Runner| {
+            let (hope, reason) = self.verdict(now, job, chunk, runner);
+            Verdict { hope, reason: RunnerReason { runner: runner.row.name.clone(), reason } }
+        };
+        self.runners.values().map(verdict).collect()
+    }
+
+    fn verdict(&self, now: Millis, job: &Job, chunk: ChunkId, runner: &Runner) -> (Hope, String) {
+        let (Some(stage), Some(policy)) = (job.stage(chunk.stage), job.row.policy(chunk.stage)) else {
+            return (Hope::Never, "no such stage".to_owned());
+        };
+        let (name, facts) = (&runner.row.name, &runner.row.facts);
+        let (state, why) = runner.state(now);
+        if state == RunnerState::New {
+            return (Hope::Away, why);
+        }
+        if let Some(never) = misfit(name, facts, &Used::default(), &policy.needs, &policy.constraints) {
+            return (Hope::Never, never.to_string());
+        }
+        if state != RunnerState::Ready {
+            return (Hope::Away, why);
+        }
+        let here = stage.on_runner.get(&runner.row.id).copied().unwrap_or(0);
+        if policy.per_runner.is_some_and(|limit| here >= limit) {
+            return (Hope::Busy, format!("per_runner {here} of the job is reached there"));
+        }
+        if let Some(other) = self.untried_runner(now, job, chunk, runner.row.id) {
+            let other = self.runner_name(other);
+            return (Hope::Leaves, format!("it failed there before, and {other} could run it (avoid_failed_runners)"));
+        }
+        if let Some(other) = self.better_runner(now, job, chunk, runner) {
+            return (Hope::Leaves, format!("leaves it to {}, which the job prefers", self.runner_name(other)));
+        }
+        if let Some(full) = misfit(name, facts, &runner.used, &policy.needs, &policy.constraints) {
+            return (Hope::Busy, full.to_string());
+        }
+        if let Some(other) = self.reserved_for(runner, job) {
+            return (Hope::Busy, format!("is kept free for job {other}, which has waited long for so much room"));
+        }
+        (Hope::Next, "has room; others are before it, or it is given at the runner's next sync".to_owned())
+    }
+
+    /// The job of another owner's or size for which the runner is reserved.
+    fn reserved_for(&self, runner: &Runner, not: &Job) -> Option<dsg_schemas::ids::JobId> {
+        let others = self.jobs.values().filter(|job| job.row.id != not.row.id);
+        let mut reserved = others.filter(|job| job.stages().any(|(_, stage)| stage.reserved == Some(runner.row.id)));
+        reserved.next().map(|job| job.row.id)
+    }
+}
+
+/// One sentence for a stage that no runner could run even when idle; the reasons are of all runners that said hello.
+pub(crate) fn nobody_can(reasons: &[(String, String)]) -> String {
+    match reasons {
+        [] => "no runner has joined yet: start one with dsg-runner join".to_owned(),
+        [(_, first), rest @ ..]
+            if first.starts_with("has no GPU") && rest.iter().all(|(_, other)| other.starts_with("has no GPU")) =>
+        {
+            "no runner has a GPU".to_owned()
+        }
+        [(name, only)] => format!("the only runner, {name}, {only}"),
+        [..] => {
+            let shown: Vec<String> = reasons.iter().take(3).map(|(name, reason)| format!("{name} {reason}")).collect();
+            let more = if reasons.len() > 3 { format!("; and {} more", reasons.len() - 3) } else { String::new() };
+            format!("no runner could run it even when idle: {}{more}", shown.join("; "))
+        }
+    }
+}

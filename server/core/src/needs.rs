@@ -1,0 +1,232 @@
+//! Whether a chunk fits a runner, and if not, why: placing and explaining ask the same function.
+use std::collections::BTreeSet;
+use std::fmt;
+
+use dsg_schemas::spec::{Constraints, Placement};
+use dsg_schemas::units::Bytes;
+use dsg_schemas::wire::{Facts, Gpu};
+
+use crate::policy::Needs;
+
+/// What is reserved on a runner.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Used {
+    pub cpus_milli: u64,
+    pub memory_bytes: u64,
+    pub disk_bytes: u64,
+    pub gpus: BTreeSet<String>,
+}
+
+impl Used {
+    pub fn add(&mut self, needs: &Needs, gpus: &[String]) {
+        self.cpus_milli = self.cpus_milli.saturating_add(needs.cpus_milli);
+        self.memory_bytes = self.memory_bytes.saturating_add(needs.memory_bytes);
+        self.disk_bytes = self.disk_bytes.saturating_add(needs.disk_bytes);
+        self.gpus.extend(gpus.iter().cloned());
+    }
+
+    pub fn take_away(&mut self, needs: &Needs, gpus: &[String]) {
+        self.cpus_milli = self.cpus_milli.saturating_sub(needs.cpus_milli);
+        self.memory_bytes = self.memory_bytes.saturating_sub(needs.memory_bytes);
+        self.disk_bytes = self.disk_bytes.saturating_sub(needs.disk_bytes);
+        for gpu in gpus {
+            self.gpus.remove(gpu);
+        }
+    }
+}
+
+/// The first rule that keeps a class away from a runner.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Misfit {
+    Require(String),
+    Avoid(String),
+    Cpus { needs: u64, used: u64, has: u64 },
+    Memory { needs: u64, used: u64, has: u64 },
+    Disk { needs: u64, used: u64, has: u64 },
+    NoGpu { note: String },
+    GpuKind { needs: u32, fitting: u32, what: String },
+    GpuBusy { needs: u32, free: u32, fitting: u32 },
+}
+
+impl Misfit {
+    /// True if waiting does not help: the runner could not hold it even when idle.
+    pub fn is_for_ever(&self) -> bool {
+        match self {
+            Misfit::Require(_) | Misfit::Avoid(_) | Misfit::NoGpu { .. } | Misfit::GpuKind { .. } => true,
+            Misfit::Cpus { needs, has, .. } | Misfit::Memory { needs, has, .. } | Misfit::Disk { needs, has, .. } => {
+                needs > has
+            }
+            Misfit::GpuBusy { .. } => false,
+        }
+    }
+}
+
+/// What keeps a class away from a runner of which `used` is reserved; `None` if it fits.
+pub(crate) fn misfit(name: &str, facts: &Facts, used: &Used, needs: &Needs, rules: &Constraints) -> Option<Misfit> {
+    if let Some(missing) = missing(&rules.require, name, facts) {
+        return Some(Misfit::Require(missing));
+    }
+    if let Some(hit) = hit(&rules.avoid, name, facts) {
+        return Some(Misfit::Avoid(hit));
+    }
+    let (needed, taken, has) = (needs.cpus_milli, used.cpus_milli, facts.cpus_milli);
+    if needed > has.saturating_sub(taken) {
+        return Some(Misfit::Cpus { needs: needed, used: taken, has });
+    }
+    let (needed, taken, has) = (needs.memory_bytes, used.memory_bytes, facts.memory_bytes);
+    if needed > has.saturating_sub(taken) {
+        return Some(Misfit::Memory { needs: needed, used: taken, has });
+    }
+    let (needed, taken, has) = (needs.disk_bytes, used.disk_bytes, facts.disk_bytes);
+    if needed > has.saturating_sub(taken) {
+        return Some(Misfit::Disk { needs: needed, used: taken, has });
+    }
+    gpu_misfit(facts, used, needs)
+}
+
+fn gpu_misfit(facts: &Facts, used: &Used, needs: &Needs) -> Option<Misfit> {
+    if needs.gpus == 0 {
+        return None;
+    }
+    if facts.gpus.is_empty() {
+        return Some(Misfit::NoGpu { note: facts.gpu_note.clone().unwrap_or_default() });
+    }
+    let fitting = facts.gpus.iter().filter(|gpu| gpu_fits(gpu, needs));
+    let (mut count, mut free) = (0, 0);
+    for gpu in fitting {
+        count += 1;
+        free += u32::from(!used.gpus.contains(&gpu.uuid));
+    }
+    if count < needs.gpus {
+        return Some(Misfit::GpuKind { needs: needs.gpus, fitting: count, what: gpu_words(needs) });
+    }
+    (free < needs.gpus).then_some(Misfit::GpuBusy { needs: needs.gpus, free, fitting: count })
+}
+
+/// The very devices for a chunk that fits: the smallest that will do, so that large ones stay free for those who need them.
+pub(crate) fn choose_gpus(facts: &Facts, used: &Used, needs: &Needs) -> Vec<String> {
+    let mut free: Vec<&Gpu> =
+        facts.gpus.iter().filter(|gpu| gpu_fits(gpu, needs) && !used.gpus.contains(&gpu.uuid)).collect();
+    free.sort_by_key(|gpu| (gpu.memory_bytes, gpu.index));
+    free.iter().take(needs.gpus as usize).map(|gpu| gpu.uuid.clone()).collect()
+}
+
+fn gpu_fits(gpu: &Gpu, needs: &Needs) -> bool {
+    let model = gpu.model.to_lowercase();
+    gpu.unhealthy.is_none()
+        && gpu.memory_bytes >= needs.gpu_min_memory_bytes
+        && (needs.gpu_models.is_empty() || needs.gpu_models.iter().any(|part| model.contains(&part.to_lowercase())))
+        && needs.gpu_min_capability.is_none_or(|least| capability(gpu).is_some_and(|has| has >= least))
+}
+
+fn capability(gpu: &Gpu) -> Option<(u32, u32)> {
+    let (major, minor) = gpu.compute_capability.as_deref()?.split_once('.')?;
+    Some((major.parse().ok()?, minor.parse().ok()?))
+}
+
+/// The first thing that a runner lacks.
+fn missing(require: &Placement, name: &str, facts: &Facts) -> Option<String> {
+    let Placement { arch, runners, tags, labels } = require;
+    if let Some(arch) = arch.filter(|arch| facts.arch != Some(*arch)) {
+        return Some(format!("is not {}", format!("{arch:?}").to_lowercase()));
+    }
+    if !runners.is_empty() && !runners.iter().any(|wanted| wanted == name) {
+        return Some(format!("is not {}", runners.join(" or ")));
+    }
+    if let Some(tag) = tags.iter().find(|tag| !facts.tags.contains(tag)) {
+        return Some(format!("lacks tag {tag}"));
+    }
+    let label = labels.iter().find(|(key, value)| facts.labels.get(*key) != Some(value));
+    label.map(|(key, value)| format!("lacks label {key}={value}"))
+}
+
+/// The first thing by which a runner matches.
+pub(crate) fn hit(any: &Placement, name: &str, facts: &Facts) -> Option<String> {
+    let Placement { arch, runners, tags, labels } = any;
+    if let Some(arch) = arch.filter(|arch| facts.arch == Some(*arch)) {
+        return Some(format!("is {}", format!("{arch:?}").to_lowercase()));
+    }
+    if runners.iter().any(|named| named == name) {
+        return Some("is named".to_owned());
+    }
+    if let Some(tag) = tags.iter().find(|tag| facts.tags.contains(tag)) {
+        return Some(format!("has tag {tag}"));
+    }
+    let label = labels.iter().find(|(key, value)| facts.labels.get(*key) == Some(value));
+    label.map(|(key, value)| format!("has label {key}={value}"))
+}
+
+impl fmt::Display for Misfit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Misfit::Require(what) => write!(f, "{what}, which the job requires"),
+            Misfit::Avoid(what) => write!(f, "{what}, which the job avoids"),
+            Misfit::Cpus { needs, used, has } => room(f, "cpus", cpus(*needs), cpus(*used), cpus(*has), needs > has),
+            Misfit::Memory { needs, used, has } => {
+                room(f, "of memory", size(*needs), size(*used), size(*has), needs > has)
+            }
+            Misfit::Disk { needs, used, has } => room(f, "of disk", size(*needs), size(*used), size(*has), needs > has),
+            Misfit::NoGpu { note } if note.is_empty() => write!(f, "has no GPU"),
+            Misfit::NoGpu { note } => write!(f, "has no GPU ({note})"),
+            Misfit::GpuKind { needs, fitting, what } => {
+                write!(f, "has {fitting} healthy GPUs that will do, of {needs} needed ({what})")
+            }
+            Misfit::GpuBusy { needs, free, fitting } => {
+                write!(f, "{} of {fitting} GPUs are in use; it needs {needs}", fitting - free)
+            }
+        }
+    }
+}
+
+fn room(f: &mut fmt::Formatter<'_>, of: &str, needs: String, used: String, has: String, never: bool) -> fmt::Result {
+    if never {
+        write!(f, "has {has} {of}, it needs {needs}")
+    } else {
+        write!(f, "{used} of {has} {of} are in use; it needs {needs}")
+    }
+}
+
+/// `2.5`.
+pub(crate) fn cpus(milli: u64) -> String {
+    let text = format!("{}.{:03}", milli / 1000, milli % 1000);
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
+fn size(bytes: u64) -> String {
+    for (unit, name) in [(1u64 << 40, "TiB"), (1 << 30, "GiB"), (1 << 20, "MiB")] {
+        if bytes >= unit && !bytes.is_multiple_of(unit) {
+            return format!("{:.1}{name}", bytes as f64 / unit as f64);
+        }
+    }
+    Bytes(bytes).to_string()
+}
+
+fn gpu_words(needs: &Needs) -> String {
+    let mut words = Vec::new();
+    if !needs.gpu_models.is_empty() {
+        words.push(needs.gpu_models.join(" or "));
+    }
+    if needs.gpu_min_memory_bytes > 0 {
+        words.push(format!("at least {}", size(needs.gpu_min_memory_bytes)));
+    }
+    if let Some((major, minor)) = needs.gpu_min_capability {
+        words.push(format!("capability {major}.{minor} or better"));
+    }
+    if words.is_empty() { "any model".to_owned() } else { words.join(", ") }
+}
+
+/// `2 cpus, 4GiB, 1 gpu`.
+pub(crate) fn needs_words(needs: &Needs) -> String {
+    let mut words = vec![format!("{} cpu{}", cpus(needs.cpus_milli), if needs.cpus_milli == 1000 { "" } else { "s" })];
+    words.push(size(needs.memory_bytes));
+    if needs.disk_bytes > 0 {
+        words.push(format!("{} disk", size(needs.disk_bytes)));
+    }
+    if needs.gpus > 0 {
+        let plural = if needs.gpus == 1 { "" } else { "s" };
+        let kind = gpu_words(needs);
+        let kind = if kind == "any model" { String::new() } else { format!(" ({kind})") };
+        words.push(format!("{} gpu{plural}{kind}", needs.gpus));
+    }
+    words.join(", ")
+}

@@ -1,0 +1,154 @@
+//! The order in which waiting work is placed: stages that have ready chunks, grouped by priority, owner and class of needs.
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use dsg_schemas::ids::{JobId, StageIndex};
+use dsg_schemas::spec::Constraints;
+
+use crate::policy::{Needs, StagePolicy};
+
+/// What decides alone whether a runner can hold a chunk: stages with the same needs and constraints share one.
+pub(crate) struct Class {
+    pub needs: Arc<Needs>,
+    pub constraints: Constraints,
+    /// Stages in memory that are of this class.
+    members: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct ClassId(u64);
+
+pub(crate) type StageKey = (JobId, StageIndex);
+type ByClass = BTreeMap<ClassId, BTreeSet<StageKey>>;
+type ByOwner = BTreeMap<String, ByClass>;
+
+#[derive(Default)]
+pub(crate) struct Queue {
+    classes: BTreeMap<ClassId, Class>,
+    ids: BTreeMap<(Needs, String), ClassId>,
+    next: u64,
+    ready: BTreeMap<Reverse<u8>, ByOwner>,
+    /// What each owner's current attempts reserve.
+    used_cpus_milli: BTreeMap<String, u64>,
+}
+
+impl Queue {
+    pub fn class(&self, id: ClassId) -> Option<&Class> {
+        self.classes.get(&id)
+    }
+
+    /// The class of a stage that comes into memory.
+    pub fn enter(&mut self, policy: &StagePolicy) -> (ClassId, Arc<Needs>) {
+        let key = class_key(policy);
+        let id = *self.ids.entry(key).or_insert_with(|| {
+            self.next += 1;
+            ClassId(self.next)
+        });
+        let class = self.classes.entry(id).or_insert_with(|| Class {
+            needs: Arc::new(policy.needs.clone()),
+            constraints: policy.constraints.clone(),
+            members: 0,
+        });
+        class.members += 1;
+        (id, class.needs.clone())
+    }
+
+    /// A stage leaves memory.
+    pub fn leave(&mut self, id: ClassId, policy: &StagePolicy) {
+        let Some(class) = self.classes.get_mut(&id) else { return };
+        class.members -= 1;
+        if class.members == 0 {
+            self.classes.remove(&id);
+            self.ids.remove(&class_key(policy));
+        }
+    }
+
+    /// Puts a stage into the order, or takes it out; says whether it came in newly.
+    pub fn set(&mut self, priority: u8, owner: &str, class: ClassId, stage: StageKey, ready: bool) -> bool {
+        if !ready {
+            self.unset(priority, owner, class, stage);
+            return false;
+        }
+        let owners = self.ready.entry(Reverse(priority)).or_default();
+        match owners.get_mut(owner) {
+            Some(classes) => classes.entry(class).or_default().insert(stage),
+            None => owners.insert(owner.to_owned(), [(class, [stage].into())].into()).is_none(),
+        }
+    }
+
+    fn unset(&mut self, priority: u8, owner: &str, class: ClassId, stage: StageKey) {
+        let Some(owners) = self.ready.get_mut(&Reverse(priority)) else { return };
+        let Some(classes) = owners.get_mut(owner) else { return };
+        if let Some(stages) = classes.get_mut(&class) {
+            stages.remove(&stage);
+            if stages.is_empty() {
+                classes.remove(&class);
+            }
+        }
+        if classes.is_empty() {
+            owners.remove(owner);
+        }
+        if owners.is_empty() {
+            self.ready.remove(&Reverse(priority));
+        }
+    }
+
+    pub fn contains(&self, priority: u8, owner: &str, class: ClassId, stage: StageKey) -> bool {
+        let stages = self.ready.get(&Reverse(priority)).and_then(|owners| owners.get(owner)?.get(&class));
+        stages.is_some_and(|stages| stages.contains(&stage))
+    }
+
+    pub fn len(&self) -> usize {
+        self.ready
+            .values()
+            .flat_map(|owners| owners.values())
+            .flat_map(|classes| classes.values())
+            .map(BTreeSet::len)
+            .sum()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.ready.is_empty()
+    }
+
+    /// Groups in the order in which they are served: by priority, then the owner who uses least. Within a group the oldest
+    /// job comes first.
+    pub fn groups(&self) -> impl Iterator<Item = &ByClass> {
+        self.ready.values().flat_map(|owners| {
+            let mut order: Vec<(u64, &String, &ByClass)> =
+                owners.iter().map(|(owner, classes)| (self.used_by(owner), owner, classes)).collect();
+            order.sort_by_key(|(used, owner, _)| (*used, *owner));
+            order.into_iter().map(|(_, _, classes)| classes)
+        })
+    }
+
+    /// The measure of fair share.
+    pub fn used_by(&self, owner: &str) -> u64 {
+        self.used_cpus_milli.get(owner).copied().unwrap_or(0)
+    }
+
+    pub fn use_more(&mut self, owner: &str, cpus_milli: u64) {
+        match self.used_cpus_milli.get_mut(owner) {
+            Some(used) => *used = used.saturating_add(cpus_milli),
+            None => _ = self.used_cpus_milli.insert(owner.to_owned(), cpus_milli),
+        }
+    }
+
+    pub fn use_less(&mut self, owner: &str, cpus_milli: u64) {
+        let Some(used) = self.used_cpus_milli.get_mut(owner) else { return };
+        *used = used.saturating_sub(cpus_milli);
+        if *used == 0 {
+            self.used_cpus_milli.remove(owner);
+        }
+    }
+
+    pub fn shares(&self) -> &BTreeMap<String, u64> {
+        &self.used_cpus_milli
+    }
+}
+
+fn class_key(policy: &StagePolicy) -> (Needs, String) {
+    // Constraints have no order of their own; their JSON has, and serialising plain data does not fail.
+    (policy.needs.clone(), serde_json::to_string(&policy.constraints).unwrap_or_default())
+}

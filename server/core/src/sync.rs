@@ -1,0 +1,152 @@
+//! Sync: what a runner says it holds is compared with what it should hold, and the difference comes back as orders.
+use std::collections::BTreeSet;
+
+use dsg_schemas::api::ChunkState;
+use dsg_schemas::ids::{AttemptId, RunnerId, SessionId};
+use dsg_schemas::reason::EndReason;
+use dsg_schemas::wire::{AttemptReport, Ended, Phase, StopOrder};
+
+use crate::attempt::Standing;
+use crate::event::{Millis, Orders, Refusal, Report, Start, Sync};
+use crate::grid::Grid;
+
+impl Grid {
+    pub(crate) fn sync(&mut self, now: Millis, sync: Sync) -> Result<Orders, Refusal> {
+        let Sync { runner, session, seq, report } = sync;
+        self.admit(runner, session, seq, report.is_some())?;
+        self.wake(now);
+        let mut orders = Orders::default();
+        if let Some(report) = report {
+            self.take_report(now, runner, report, &mut orders);
+        }
+        self.stops(runner, &mut orders);
+        orders.start.extend(self.place(now, runner));
+        orders.drain = self.runners.get(&runner).is_some_and(|runner| runner.row.drain);
+        Ok(orders)
+    }
+
+    /// Refuses late duplicates and lives that have passed. A wake carries the number of the sync that it answers.
+    fn admit(&mut self, id: RunnerId, session: SessionId, seq: u64, reports: bool) -> Result<(), Refusal> {
+        let runner = self.runners.get_mut(&id).ok_or(Refusal::UnknownRunner(id))?;
+        let known = runner.session.as_mut().filter(|known| known.id == session).ok_or(Refusal::HelloFirst)?;
+        let fresh = if reports { known.seq.is_none_or(|last| last < seq) } else { known.seq == Some(seq) };
+        if !fresh {
+            return Err(Refusal::StaleSeq);
+        }
+        known.seq = Some(seq);
+        Ok(())
+    }
+
+    fn take_report(&mut self, now: Millis, id: RunnerId, report: Report, orders: &mut Orders) {
+        let Report { attempts, no_more, load, facts } = report;
+        if let Some(runner) = self.runners.get_mut(&id) {
+            runner.heard = now;
+            runner.load = load;
+            runner.no_more = no_more;
+            runner.strangers = 0;
+            if let Some(facts) = facts.filter(|facts| **facts != runner.row.facts) {
+                runner.row.facts = *facts;
+                self.changes.runners.insert(id);
+            }
+        }
+        let reported: BTreeSet<AttemptId> = attempts.iter().map(|report| report.attempt).collect();
+        for report in attempts {
+            self.take_attempt(now, id, report, orders);
+        }
+        let held = self.runners.get(&id).map(|runner| runner.holds.clone()).unwrap_or_default();
+        for missing in held.difference(&reported) {
+            self.missing(now, id, *missing, orders);
+        }
+    }
+
+    fn take_attempt(&mut self, now: Millis, runner: RunnerId, report: AttemptReport, orders: &mut Orders) {
+        let AttemptReport { attempt, phase } = report;
+        let live = self.attempts.get(&attempt).filter(|live| live.row.runner == runner);
+        let Some(standing) = live.map(|live| live.standing) else {
+            // Settled, fenced before a restart of the server, or of a job that is gone.
+            match phase {
+                Phase::Ended(_) => orders.forget.push(attempt),
+                Phase::Preparing { .. } | Phase::Running { .. } | Phase::Storing => {
+                    orders.stop.push(StopOrder { attempt, reason: EndReason::RunnerLost });
+                    if let Some(runner) = self.runners.get_mut(&runner) {
+                        runner.strangers += 1;
+                    }
+                }
+            }
+            return;
+        };
+        if standing == Standing::Lost {
+            self.reinstate(now, attempt);
+        }
+        match phase {
+            Phase::Ended(ended) => {
+                self.attempt_ended(now, attempt, *ended);
+                orders.forget.push(attempt);
+            }
+            Phase::Preparing { note } => self.progress(now, attempt, ChunkState::Leased, None, note),
+            Phase::Running { since_ms: _ } => {
+                self.progress(now, attempt, ChunkState::Running, Some(now), String::new());
+            }
+            Phase::Storing => self.progress(now, attempt, ChunkState::Storing, Some(now), String::new()),
+        }
+    }
+
+    /// A live report: the chunk goes on, never back.
+    fn progress(&mut self, now: Millis, id: AttemptId, state: ChunkState, started: Option<Millis>, note: String) {
+        let Some(live) = self.attempts.get_mut(&id) else { return };
+        live.note = note;
+        let news = !live.row.seen || (live.row.started_ms.is_none() && started.is_some());
+        live.row.seen = true;
+        live.row.started_ms = live.row.started_ms.or(started);
+        let (chunk, runner, current) = (live.row.chunk, live.row.runner, live.standing == Standing::Current);
+        if news {
+            self.write_attempt(id);
+        }
+        if let Some(job) = self.jobs.get_mut(&chunk.job).filter(|_| news && started.is_some()) {
+            job.started_on.insert(runner);
+        }
+        let before = self.state(chunk);
+        if current && before.is_some_and(|before| before < state) {
+            self.shift(now, chunk, state);
+        }
+        if current && started.is_some() {
+            self.job_started(now, chunk.job);
+        }
+    }
+
+    /// The runner does not have an attempt that we count it to hold.
+    fn missing(&mut self, now: Millis, runner: RunnerId, id: AttemptId, orders: &mut Orders) {
+        let Some(live) = self.attempts.get(&id) else { return };
+        match live.standing {
+            Standing::Current if live.row.seen => {
+                let name = self.runner_name(runner);
+                let message = format!("{name} came back without it: its process or its host was restarted");
+                self.attempt_ended(now, id, Ended::before_start(EndReason::RunnerLost, message));
+            }
+            Standing::Current if !self.runners.get(&runner).is_some_and(|runner| runner.takes_work(now)) => {
+                let message = "taken back before it reached a runner that now takes nothing more";
+                self.attempt_ended(now, id, Ended::before_start(EndReason::Evicted, message));
+            }
+            // The answer that carried it was lost, or a newer sync overtook it.
+            Standing::Current => orders.start.push(Start {
+                attempt: id,
+                chunk: live.row.chunk,
+                number: live.row.number,
+                gpus: live.row.gpus.clone(),
+            }),
+            Standing::Lost | Standing::Stopping { .. } => {
+                self.let_go(id);
+            }
+        }
+    }
+
+    /// Repeated until the runner says that they are over.
+    fn stops(&self, runner: RunnerId, orders: &mut Orders) {
+        let Some(runner) = self.runners.get(&runner) else { return };
+        for live in runner.holds.iter().filter_map(|id| self.attempts.get(id)) {
+            if let Standing::Stopping { reason, fenced: _ } = live.standing {
+                orders.stop.push(StopOrder { attempt: live.row.id, reason });
+            }
+        }
+    }
+}
