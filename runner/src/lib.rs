@@ -1,2 +1,145 @@
 //! The runner of DSG: on each host, it offers what the host has, and runs what fits.
+//!
+//! [`join`] once, then [`run`]. Both can be embedded: tests and benchmarks put fifty runners with pretend engines into one
+//! process. `plan` decides, `agent` carries out, `attempt` is the life of one container, `link` speaks to the server, `spool`
+//! keeps what must not be forgotten.
+mod agent;
+pub mod attempt;
+pub mod cli;
+pub mod config;
 pub mod container;
+mod health;
+mod host;
+mod link;
+mod plan;
+pub mod spool;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use dsg_schemas::wire::Phase;
+use tokio::sync::{Semaphore, mpsc};
+use tokio_util::sync::CancellationToken;
+
+use crate::agent::{Agent, Lives};
+use crate::attempt::{Origin, Shared};
+pub use crate::config::Config;
+use crate::container::Engine;
+pub use crate::link::{JoinError, LinkError};
+use crate::spool::{Identity, Spool, SpoolError};
+
+/// Batches and pieces in memory at a time, of at most 8 MiB each.
+const TRANSFERS: usize = 4;
+
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    #[error(transparent)]
+    Spool(#[from] SpoolError),
+    #[error(transparent)]
+    Join(#[from] JoinError),
+    #[error("cannot use the server's certificate as it was stored by join: {0}")]
+    Link(LinkError),
+    #[error("{0}; this runner was removed or its credential revoked: join again with dsg-runner join URL --token T")]
+    Refused(LinkError),
+    #[error("the system gives no random numbers: {0}")]
+    Random(getrandom::Error),
+}
+
+/// Exchanges a join token for an identity and keeps that in the state folder.
+pub async fn join(
+    state: &Path,
+    server: &str,
+    token: &str,
+    name: &str,
+    insecure_http: bool,
+) -> Result<Identity, RunError> {
+    // Opened first: a token is not spent where its fruit cannot be kept.
+    let spool = Spool::open(state)?;
+    let identity = link::join(server, token, name, insecure_http).await?;
+    spool.keep_identity(&identity)?;
+    Ok(identity)
+}
+
+/// Runs until `stop`; then containers stay for the next life. Comes back by itself only where the server wants no more of this
+/// runner.
+pub async fn run(config: Config, engine: Arc<dyn Engine>, stop: CancellationToken) -> Result<(), RunError> {
+    let Config { state, mut facts, load, cache_bytes, patience } = config;
+    let spool = Spool::open(&state)?;
+    let Identity { runner, grid, .. } = &spool.identity()?;
+    let (sender, progress) = mpsc::unbounded_channel();
+    let mut nonce = [0; 16];
+    getrandom::fill(&mut nonce).map_err(RunError::Random)?;
+    let shared = Arc::new(Shared {
+        engine,
+        link: link::Link::new(&spool.identity()?).map_err(RunError::Link)?,
+        cache: spool.cache(cache_bytes),
+        grid: grid.clone(),
+        runner: *runner,
+        boot: boot_id(),
+        progress: sender,
+        transfers: Semaphore::new(TRANSFERS),
+        patience,
+    });
+    let left = spool.left()?;
+    let (engine_facts, adopted) = tokio::select! {
+        found = first_look(&shared, left) => found,
+        () = stop.cancelled() => return Ok(()),
+    };
+    facts.engine = engine_facts;
+    let phases = adopted.iter().map(|adopted| (adopted.attempt, first_phase(&adopted.origin))).collect::<Vec<_>>();
+    let plan = plan::Plan::new(phases, u64::from_le_bytes(nonce[..8].try_into().unwrap_or_default()));
+    let mut lives = Lives::default();
+    for adopted in adopted {
+        lives.begin(&shared, &spool, adopted.order, adopted.origin);
+    }
+    Agent { shared, spool, facts, load, nonce, plan, progress, lives }.run(stop).await
+}
+
+/// Waits for the engine: without it, nothing true can be said about what is held.
+async fn first_look(
+    shared: &Shared,
+    left: Vec<(dsg_schemas::ids::AttemptId, spool::Folder, spool::Left)>,
+) -> (dsg_schemas::wire::EngineFacts, Vec<attempt::Adopted>) {
+    let mut failures = 0;
+    loop {
+        let failure = match shared.engine.facts().await {
+            Ok(facts) => match attempt::adopt(shared, left.clone()).await {
+                Ok(adopted) => return (facts, adopted),
+                Err(failure) => failure,
+            },
+            Err(failure) => failure,
+        };
+        tracing::warn!(%failure, "the container engine does not answer; trying again");
+        tokio::time::sleep(shared.patience.after(failures)).await;
+        failures += 1;
+    }
+}
+
+fn first_phase(origin: &Origin) -> Phase {
+    match origin {
+        Origin::Fresh => Phase::Preparing { note: String::new() },
+        Origin::Started(_) => Phase::Running { since_ms: now_ms() },
+        Origin::Ended(ended, _) => Phase::Ended(ended.clone()),
+    }
+}
+
+/// Unix time, for people and for the wire; never for measuring.
+pub(crate) fn now_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_millis() as u64
+}
+
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write;
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        // Writing to a string cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+/// Changes with each boot of the machine, as the runner's process does not.
+fn boot_id() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/random/boot_id")
+        .map_or_else(|_| "unknown".to_owned(), |id| id.trim().to_owned())
+}

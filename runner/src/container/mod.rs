@@ -3,6 +3,8 @@
 //!
 //! Two rules hold for every implementation: an exit is believed only when inspect says so, and a stream that ends is not a
 //! container that ended.
+pub mod pretend;
+
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;

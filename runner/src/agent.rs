@@ -1,0 +1,193 @@
+//! The loop: `select!` only names what happened, the plan decides, and this carries it out. One tokio task per attempt.
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use dsg_schemas::ids::AttemptId;
+use dsg_schemas::wire::{Facts, HelloAnswer, HelloRequest, PROTOCOL, Phase, StartOrder, SyncAnswer};
+use tokio::sync::{mpsc, watch};
+use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::attempt::{Halt, Life, Origin, Shared};
+use crate::config::LoadSource;
+use crate::health;
+use crate::link::LinkError;
+use crate::plan::{Event, Failure, Plan, Step};
+use crate::spool::Spool;
+use crate::{RunError, hex};
+
+/// From SIGTERM to the end, whatever the server does.
+const FAREWELL: Duration = Duration::from_secs(5);
+
+pub struct Agent {
+    pub shared: Arc<Shared>,
+    pub spool: Spool,
+    pub facts: Facts,
+    pub load: LoadSource,
+    pub nonce: [u8; 16],
+    pub plan: Plan,
+    pub progress: mpsc::UnboundedReceiver<(AttemptId, Phase)>,
+    pub lives: Lives,
+}
+
+/// The tasks of the attempts, and how to halt them. Dropping it ends the tasks and leaves the containers.
+#[derive(Default)]
+pub struct Lives {
+    tasks: JoinSet<()>,
+    halts: HashMap<AttemptId, watch::Sender<Halt>>,
+}
+
+impl Lives {
+    pub fn begin(&mut self, shared: &Arc<Shared>, spool: &Spool, order: StartOrder, origin: Origin) {
+        let attempt = order.attempt;
+        let (halt, told) = watch::channel(Halt::Go);
+        let life = Life { shared: shared.clone(), folder: spool.folder(attempt), order, halt: told };
+        self.tasks.spawn(life.live(origin));
+        self.halts.insert(attempt, halt);
+    }
+
+    fn halt(&mut self, attempt: AttemptId, halt: Halt) {
+        if let Some(sender) = self.halts.get(&attempt) {
+            sender.send_replace(halt);
+        }
+        if halt == Halt::Forget {
+            self.halts.remove(&attempt);
+        }
+    }
+}
+
+/// The outcome of one request.
+enum Reply {
+    Hello(Result<HelloAnswer, LinkError>),
+    Sync(u64, Result<SyncAnswer, LinkError>),
+}
+
+struct Requests {
+    tasks: JoinSet<Reply>,
+    /// The newest two: an older one still in flight was superseded twice, and the server does not let go of it.
+    newest: [Option<AbortHandle>; 2],
+}
+
+impl Agent {
+    pub async fn run(mut self, stop: CancellationToken) -> Result<(), RunError> {
+        let clock = Instant::now();
+        let now = || clock.elapsed().as_millis() as u64;
+        let mut requests = Requests { tasks: JoinSet::new(), newest: [None, None] };
+        let mut health = health::watch(self.shared.engine.clone(), self.spool.root().to_owned());
+        let mut farewell = None;
+        let mut event = Event::Wake;
+        loop {
+            let steps = self.plan.handle(now(), event);
+            for step in steps {
+                if self.carry_out(step, &mut requests) {
+                    return Ok(());
+                }
+            }
+            let wake = self.plan.wake_at().map(|at| clock + Duration::from_millis(at));
+            event = tokio::select! {
+                () = stop.cancelled(), if farewell.is_none() => {
+                    tracing::info!(held = self.plan.holds(), "stopping; containers go on, and the next start takes them up");
+                    farewell = Some(Instant::now() + FAREWELL);
+                    Event::Stopping
+                }
+                Some((attempt, phase)) = self.progress.recv() => Event::Progress(attempt, phase),
+                Some(reply) = requests.tasks.join_next() => match reply {
+                    Ok(reply) => self.understand(reply)?,
+                    // Only ever aborted because it was superseded.
+                    Err(_) => Event::Wake,
+                },
+                Some(_) = self.lives.tasks.join_next() => Event::Wake,
+                Ok(()) = health.changed() => Event::Health(health.borrow_and_update().clone()),
+                () = at(wake) => Event::Wake,
+                () = at(farewell) => return Ok(()),
+            };
+        }
+    }
+
+    /// Whether that was the last step.
+    fn carry_out(&mut self, step: Step, requests: &mut Requests) -> bool {
+        match step {
+            Step::Hello => {
+                let (link, hello) = (self.shared.link.clone(), self.hello());
+                requests.send(async move { Reply::Hello(link.hello(&hello).await) });
+            }
+            Step::Sync(mut sync) => {
+                sync.load = (self.load)();
+                let link = self.shared.link.clone();
+                requests.send(async move { Reply::Sync(sync.seq, link.sync(&sync).await) });
+            }
+            Step::Start(order) => {
+                tracing::debug!(attempt = %order.attempt, chunk = %order.chunk, "taken");
+                self.lives.begin(&self.shared, &self.spool, *order, Origin::Fresh);
+            }
+            Step::Stop(order) => {
+                tracing::info!(attempt = %order.attempt, reason = %order.reason, "stopping an attempt");
+                self.lives.halt(order.attempt, Halt::Stop(order.reason));
+            }
+            Step::Forget(attempt) => self.lives.halt(attempt, Halt::Forget),
+            Step::Quit => return true,
+        }
+        false
+    }
+
+    fn hello(&self) -> HelloRequest {
+        HelloRequest {
+            protocol: PROTOCOL,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            nonce: hex(&self.nonce),
+            host: self.shared.boot.clone(),
+            facts: self.facts.clone(),
+        }
+    }
+
+    fn understand(&self, reply: Reply) -> Result<Event, RunError> {
+        let (seq, error) = match reply {
+            Reply::Hello(Ok(answer)) => {
+                tracing::info!(name = answer.name, grid = answer.grid, session = %answer.session, "in touch with the server");
+                return Ok(Event::Greeted(answer));
+            }
+            Reply::Sync(_, Ok(answer)) => return Ok(Event::Answered(answer)),
+            Reply::Hello(Err(error)) => (0, error),
+            Reply::Sync(seq, Err(error)) => (seq, error),
+        };
+        let failure = match error.code() {
+            "hello_first" => Failure::HelloFirst,
+            "stale_seq" => Failure::StaleSeq,
+            // A restarted machine looks like a clone until its old session is forgotten: later it may be let in.
+            "cloned" => {
+                tracing::warn!(%error, "the server takes this machine for a clone; trying again");
+                Failure::Unreachable
+            }
+            _ => match &error {
+                LinkError::Refused { status: 401 | 403 | 404, .. } | LinkError::Certificate(_) => {
+                    return Err(RunError::Refused(error));
+                }
+                LinkError::Unreachable(_) | LinkError::Refused { .. } | LinkError::Broken(_) => {
+                    tracing::warn!(%error, "trying again; containers go on meanwhile");
+                    Failure::Unreachable
+                }
+            },
+        };
+        Ok(Event::Failed { seq, failure })
+    }
+}
+
+impl Requests {
+    fn send(&mut self, request: impl Future<Output = Reply> + Send + 'static) {
+        let handle = self.tasks.spawn(request);
+        let [newest, older] = &mut self.newest;
+        if let Some(superseded) = older.take() {
+            superseded.abort();
+        }
+        *older = newest.replace(handle);
+    }
+}
+
+async fn at(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => tokio::time::sleep_until(moment).await,
+        None => std::future::pending().await,
+    }
+}

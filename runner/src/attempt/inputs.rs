@@ -1,0 +1,99 @@
+//! Inputs: fetched, verified, and laid out in the attempt's folder as hard links into the cache.
+use std::fs::{self, Permissions};
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Component, Path, PathBuf};
+
+use dsg_schemas::reason::EndReason;
+use dsg_schemas::wire::{Ended, InputFile, InputOrder};
+
+use super::{Shared, disk};
+use crate::container::Bind;
+use crate::spool::{CacheError, Folder};
+
+/// Gives what the engine has to bind.
+pub async fn fetch(shared: &Shared, folder: &Folder, orders: &[InputOrder]) -> Result<Vec<Bind>, Ended> {
+    let mut binds = Vec::new();
+    for (index, input) in orders.iter().enumerate() {
+        let place = folder.part("inputs").map(|inputs| inputs.join(index.to_string()));
+        let place = place.map_err(|error| disk("lay out inputs", &error))?;
+        let host = match &input.files[..] {
+            [only] if only.under.is_empty() => {
+                let target = place.join("file");
+                make_folders(&place, &place).map_err(|error| disk("lay out inputs", &error))?;
+                fetch_one(shared, input, only, &target).await?;
+                target
+            }
+            files => {
+                make_folders(&place, &place).map_err(|error| disk("lay out inputs", &error))?;
+                for file in files {
+                    let target = beneath(&place, &file.under).ok_or_else(|| outside(input, file))?;
+                    let parent = target.parent().unwrap_or(&place);
+                    make_folders(&place, parent).map_err(|error| disk("lay out inputs", &error))?;
+                    fetch_one(shared, input, file, &target).await?;
+                }
+                place
+            }
+        };
+        binds.push(Bind { host: host.to_string_lossy().into_owned(), container: input.path.clone() });
+    }
+    Ok(binds)
+}
+
+async fn fetch_one(shared: &Shared, input: &InputOrder, file: &InputFile, target: &Path) -> Result<(), Ended> {
+    let mut failures = 0;
+    loop {
+        let error = match shared.cache.place(&shared.link, &file.sha256, file.size, target).await {
+            Ok(()) => return Ok(()),
+            Err(CacheError::Server { source, .. }) if source.passes() => {
+                tracing::debug!(input = input.name, %source, "cannot fetch an input; it is tried again");
+                tokio::time::sleep(shared.patience.after(failures)).await;
+                failures += 1;
+                continue;
+            }
+            Err(CacheError::Disk { source, .. }) => disk("store an input", &source),
+            Err(error @ (CacheError::Name(_) | CacheError::Server { .. } | CacheError::Content { .. })) => {
+                Ended::before_start(EndReason::InputMissing, error.to_string())
+            }
+        };
+        let shown = if file.under.is_empty() { String::new() } else { format!(", file {:?}", file.under) };
+        return Err(Ended { message: format!("input {}{shown}: {}", input.name, error.message), ..error });
+    }
+}
+
+fn outside(input: &InputOrder, file: &InputFile) -> Ended {
+    let message = format!("input {}: {:?} would lie outside its folder", input.name, file.under);
+    Ended::before_start(EndReason::PolicyDenied, message)
+}
+
+/// The runner is the last judge of paths: `under` goes down only.
+fn beneath(folder: &Path, under: &str) -> Option<PathBuf> {
+    let path = Path::new(under);
+    let down = path.components().all(|part| matches!(part, Component::Normal(_)));
+    (down && !under.is_empty() && !under.contains('\0')).then(|| folder.join(path))
+}
+
+/// Readable by whatever user the container runs as, whatever our umask is.
+fn make_folders(base: &Path, path: &Path) -> io::Result<()> {
+    fs::create_dir_all(path)?;
+    for part in path.ancestors().take_while(|part| part.starts_with(base)) {
+        fs::set_permissions(part, Permissions::from_mode(0o755))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn inputs_stay_beneath_their_folder() {
+        let base = Path::new("/state/inputs/0");
+        for fine in ["a", "a/b.csv", "..a/b"] {
+            assert_eq!(beneath(base, fine), Some(base.join(fine)), "{fine}");
+        }
+        for wrong in ["", "/etc/passwd", "..", "a/../../b", "a/..", "./../b", "a\0b"] {
+            assert_eq!(beneath(base, wrong), None, "{wrong:?}");
+        }
+    }
+}

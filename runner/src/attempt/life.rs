@@ -1,0 +1,250 @@
+//! The life of one attempt: image, inputs, create, attach, start, watch, sweep, outputs, end. Whatever is told was made durable
+//! before; whatever is cut off by the end of the process is taken up by the next one.
+use std::sync::Arc;
+
+use dsg_schemas::reason::EndReason;
+use dsg_schemas::wire::{Ended, Phase, StartOrder};
+use tokio::sync::{mpsc, watch as channel};
+
+use super::ship::Shipment;
+use super::tap::{Log, Tap};
+use super::verdict::verdict;
+use super::watch::{Over, Watch};
+use super::{Halt, Shared, disk, failed, halted, inputs, outputs, prepare};
+use crate::container::Piece;
+use crate::now_ms;
+use crate::spool::{Folder, Started};
+
+pub struct Life {
+    pub shared: Arc<Shared>,
+    pub order: StartOrder,
+    pub folder: Folder,
+    pub halt: channel::Receiver<Halt>,
+}
+
+/// Where a life begins.
+#[derive(Clone, Debug)]
+pub enum Origin {
+    /// A new order, or one whose container was never started.
+    Fresh,
+    /// An earlier life of the runner started it.
+    Started(Started),
+    /// It ended and that is durable; its container may still be there.
+    Ended(Box<Ended>, Option<Started>),
+}
+
+impl Life {
+    pub async fn live(mut self, origin: Origin) {
+        let (ended, container) = match origin {
+            Origin::Ended(ended, started) => (*ended, started.map(|started| started.container)),
+            Origin::Fresh => {
+                let mut container = None;
+                let ended = self.fresh(&mut container).await.unwrap_or_else(|ended| ended);
+                (self.keep(ended).await, container)
+            }
+            Origin::Started(started) => {
+                let ended = self.run_on(&started, None, 0).await.unwrap_or_else(|ended| ended);
+                (self.keep(ended).await, Some(started.container))
+            }
+        };
+        self.say(Phase::Ended(Box::new(ended)));
+        if let Some(container) = container {
+            self.remove(&container).await;
+        }
+        // An error says that the process ends: the folder is for the next one.
+        if self.halt.wait_for(|halt| *halt == Halt::Forget).await.is_ok() {
+            let folder = self.folder.clone();
+            drop(tokio::task::spawn_blocking(move || folder.remove()).await);
+        }
+    }
+
+    async fn fresh(&mut self, container: &mut Option<String>) -> Result<Ended, Ended> {
+        let (folder, order) = (self.folder.clone(), self.order.clone());
+        let begun = tokio::task::spawn_blocking(move || folder.begin(&order)).await;
+        begun.map_err(std::io::Error::other).flatten().map_err(|error| disk("keep an order", &error))?;
+        let image_id = self.image().await?;
+        self.note("fetching inputs");
+        let binds = tokio::select! {
+            binds = inputs::fetch(&self.shared, &self.folder, &self.order.inputs) => binds?,
+            reason = halted(&mut self.halt) => return Err(stopped_early(reason)),
+        };
+        let Shared { engine, grid, runner, boot, .. } = &*self.shared;
+        let plan = prepare::container_plan(&self.order, &self.folder, &image_id, binds, grid, *runner)?;
+        self.note("creating the container");
+        let id = engine.create(&plan).await.map_err(failed)?;
+        *container = Some(id.clone());
+        let pieces = engine.attach(&id).await.map_err(failed)?;
+        if self.halt.has_changed().is_ok() && *self.halt.borrow() != Halt::Go {
+            return Err(stopped_early(halted(&mut self.halt).await));
+        }
+        let started = Started { container: id, image_id, boot: boot.clone() };
+        self.folder.started(&started).map_err(|error| disk("keep a start", &error))?;
+        let since_ms = now_ms();
+        if let Err(failure) = engine.start(&started.container).await
+            && !failure.engine_gone
+        {
+            return Err(Ended { image_id: Some(started.image_id), ..failed(failure) });
+        }
+        self.run_on(&started, Some(pieces), since_ms).await
+    }
+
+    async fn image(&mut self) -> Result<String, Ended> {
+        let attempt = self.order.attempt;
+        let progress = self.shared.progress.clone();
+        let note = move |note: String| drop(progress.send((attempt, Phase::Preparing { note })));
+        tokio::select! {
+            image = self.shared.engine.image(&self.order.image, self.order.pull_policy, &note) => image.map_err(failed),
+            reason = halted(&mut self.halt) => Err(stopped_early(reason)),
+        }
+    }
+
+    /// From the start, or from where an earlier life of the runner left it (`pieces` is `None`, `since_ms` 0).
+    async fn run_on(
+        &mut self,
+        started: &Started,
+        pieces: Option<mpsc::Receiver<Piece>>,
+        since_ms: u64,
+    ) -> Result<Ended, Ended> {
+        let shared = self.shared.clone();
+        let log = Arc::new(Log::new(self.folder.log().map_err(|error| disk("keep output", &error))?));
+        let shipment = Shipment::begin(shared.clone(), self.order.attempt, log.clone());
+        let since_ms = if since_ms == 0 { since(&shared, &started.container).await } else { since_ms };
+        self.say(Phase::Running { since_ms });
+        let watch = Watch {
+            shared: &shared,
+            attempt: self.order.attempt,
+            container: &started.container,
+            timeouts: &self.order.timeouts,
+            log: log.clone(),
+            pieces,
+            since_ms,
+        };
+        let over = watch.until_over(&mut self.halt).await;
+        if over.is_ok() {
+            self.sweep(&started.container, &log).await;
+        }
+        let written = log.spool().written();
+        let ended = match over {
+            Ok(over) => self.judge(started, &over).await,
+            Err(ended) => ended,
+        };
+        shipment.finish().await;
+        Ok(Ended {
+            stdout_bytes: written.stdout,
+            stderr_bytes: written.stderr,
+            image_id: Some(started.image_id.clone()),
+            ..ended
+        })
+    }
+
+    /// Compares with the engine's own log and takes what is missing.
+    async fn sweep(&self, container: &str, log: &Log) {
+        match self.shared.engine.logs(container, false).await {
+            Ok(mut pieces) => {
+                let mut tap = Tap::default();
+                while let Some(piece) = pieces.recv().await {
+                    tap.take(log, &piece);
+                }
+            }
+            Err(failure) => {
+                let attempt = self.order.attempt;
+                tracing::warn!(%attempt, %failure, "cannot compare the output with the engine's log");
+            }
+        }
+    }
+
+    async fn judge(&mut self, started: &Started, over: &Over) -> Ended {
+        let host_restarted = started.boot != self.shared.boot;
+        let ended = verdict(over.killed, &over.exit, &self.order, host_restarted);
+        if ended.reason != EndReason::Succeeded || self.order.outputs.is_empty() {
+            return ended;
+        }
+        self.say(Phase::Storing);
+        let stored = tokio::select! {
+            stored = outputs::store(&self.shared, &self.folder, &started.container, &self.order.outputs) => stored,
+            reason = halted(&mut self.halt) => Err(stopped_early(reason)),
+        };
+        match stored {
+            Ok(outputs) => Ended { outputs, ..ended },
+            Err(Ended { reason, message, .. }) => Ended { reason, message, ..ended },
+        }
+    }
+
+    /// Durable before it is told. A disk that is full must not hold the attempt for ever: then it is told all the same.
+    async fn keep(&self, ended: Ended) -> Ended {
+        for failures in 0..3 {
+            let (folder, copy) = (self.folder.clone(), ended.clone());
+            match tokio::task::spawn_blocking(move || folder.ended(&copy)).await {
+                Ok(Ok(())) => break,
+                Ok(Err(error)) => tracing::error!(attempt = %self.order.attempt, %error, "cannot keep an end"),
+                Err(error) => tracing::error!(attempt = %self.order.attempt, %error, "cannot keep an end"),
+            }
+            tokio::time::sleep(self.shared.patience.after(failures)).await;
+        }
+        ended
+    }
+
+    async fn remove(&self, container: &str) {
+        let mut failures = 0;
+        while let Err(failure) = self.shared.engine.remove(container).await {
+            tracing::warn!(attempt = %self.order.attempt, %failure, "cannot remove a container; it is tried again");
+            tokio::time::sleep(self.shared.patience.after(failures)).await;
+            failures += 1;
+        }
+    }
+
+    fn note(&self, note: &str) {
+        self.say(Phase::Preparing { note: note.to_owned() });
+    }
+
+    fn say(&self, phase: Phase) {
+        // Nobody listens any more only while the process ends.
+        drop(self.shared.progress.send((self.order.attempt, phase)));
+    }
+}
+
+fn stopped_early(reason: EndReason) -> Ended {
+    Ended::before_start(reason, "")
+}
+
+/// When the engine says it was started; now, if it does not say.
+async fn since(shared: &Shared, container: &str) -> u64 {
+    match shared.engine.inspect(container).await {
+        Ok(crate::container::State::Running { since_ms }) => since_ms,
+        Ok(crate::container::State::Exited(exit)) => exit.started_ms,
+        Ok(_) | Err(_) => now_ms(),
+    }
+}
+
+#[cfg(test)]
+pub mod tests {
+    use dsg_schemas::ids::{AttemptId, ChunkId, JobId};
+    use dsg_schemas::spec::{Network, PullPolicy};
+    use dsg_schemas::wire::{Limits, RunTimeouts};
+
+    use super::*;
+
+    /// The plainest order there is.
+    pub fn order(attempt: u64) -> StartOrder {
+        StartOrder {
+            attempt: AttemptId(attempt),
+            chunk: ChunkId { job: JobId(1), stage: 0, index: attempt as u32 },
+            number: 1,
+            job_name: "test".to_owned(),
+            image: "pretend/image".to_owned(),
+            pull_policy: PullPolicy::Missing,
+            entrypoint: None,
+            command: Vec::new(),
+            script: None,
+            workdir: None,
+            user: None,
+            env: Default::default(),
+            network: Network::None,
+            limits: Limits { cpus_milli: 1000, memory_bytes: 64 << 20, ..Limits::default() },
+            timeouts: RunTimeouts { run_ms: None, stall_ms: None, grace_ms: 1000 },
+            inputs: Vec::new(),
+            outputs: Vec::new(),
+            items: "{}\n".to_owned(),
+        }
+    }
+}

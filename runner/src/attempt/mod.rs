@@ -1,0 +1,111 @@
+//! One attempt, from its order to its end: one tokio task each, driven by [`Life`].
+mod adopt;
+mod inputs;
+mod life;
+mod outputs;
+mod prepare;
+mod ship;
+mod tap;
+mod unpack;
+mod verdict;
+mod watch;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use dsg_schemas::ids::{AttemptId, RunnerId};
+use dsg_schemas::reason::EndReason;
+use dsg_schemas::wire::{Ended, Phase};
+use tokio::sync::{Semaphore, mpsc, watch as channel};
+
+use crate::container::{Engine, Failure};
+use crate::link::Link;
+use crate::spool::Cache;
+
+pub use adopt::{Adopted, adopt};
+pub use life::{Life, Origin};
+
+/// What all attempts of a runner share.
+pub struct Shared {
+    pub engine: Arc<dyn Engine>,
+    pub link: Link,
+    pub cache: Cache,
+    pub grid: String,
+    pub runner: RunnerId,
+    /// Boot id of the machine: tells a restart of the host from one of the runner.
+    pub boot: String,
+    pub progress: mpsc::UnboundedSender<(AttemptId, Phase)>,
+    /// How many batches and blob pieces are in memory at a time.
+    pub transfers: Semaphore,
+    pub patience: Patience,
+}
+
+/// How long is waited for what.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    /// Between looks at a container that says nothing.
+    pub look: Duration,
+    /// For an engine that does not answer, before the attempt is given up.
+    pub engine_gone: Duration,
+    /// For the rest of the output after the end.
+    pub drain: Duration,
+    /// From the first unsent byte of output to its upload.
+    pub flush: Duration,
+    /// The first wait after a failure; doubled up to 30 times as long.
+    pub retry: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Patience {
+        Patience {
+            look: Duration::from_secs(15),
+            engine_gone: Duration::from_secs(300),
+            drain: Duration::from_secs(5),
+            flush: Duration::from_millis(100),
+            retry: Duration::from_secs(1),
+        }
+    }
+}
+
+impl Patience {
+    /// The wait after so many failures in a row.
+    pub fn after(&self, failures: u32) -> Duration {
+        self.retry * (1 << failures.min(5)).min(30)
+    }
+}
+
+/// What the agent says to a life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Halt {
+    Go,
+    /// End it, with this reason.
+    Stop(EndReason),
+    /// The server has settled it: leave nothing behind.
+    Forget,
+}
+
+/// Waits until the agent wants this attempt to end.
+async fn halted(halt: &mut channel::Receiver<Halt>) -> EndReason {
+    match halt.wait_for(|halt| *halt != Halt::Go).await.map(|halt| *halt) {
+        Ok(Halt::Stop(reason)) => reason,
+        Ok(Halt::Forget | Halt::Go) => EndReason::Cancelled,
+        // The agent is gone: the process ends, and its next life takes over.
+        Err(_) => std::future::pending().await,
+    }
+}
+
+fn failed(failure: Failure) -> Ended {
+    Ended::before_start(failure.reason, failure.message)
+}
+
+/// An end because of our own disk.
+fn disk(doing: &str, error: &std::io::Error) -> Ended {
+    let reason = match error.kind() {
+        std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => EndReason::DiskFull,
+        _ => EndReason::EngineError,
+    };
+    Ended::before_start(reason, format!("the runner could not {doing} in its state folder: {error}"))
+}
+
+#[cfg(test)]
+pub(crate) use life::tests::order as test_order;

@@ -1,0 +1,123 @@
+//! Outputs: copied out of the ended container, hashed, and stored on the server before anything is called a success.
+use std::io::{self, Read, Seek, SeekFrom};
+use std::path::Path;
+
+use bytes::Bytes;
+use dsg_schemas::limits::BLOB_PIECE_BYTES;
+use dsg_schemas::reason::EndReason;
+use dsg_schemas::wire::{Ended, OutputOrder, StoredFile};
+
+use super::unpack::{Taken, UnpackError, Wanted, unpack};
+use super::{Shared, disk, failed};
+use crate::spool::Folder;
+
+/// All that was declared, stored; or why that cannot be.
+pub async fn store(
+    shared: &Shared,
+    folder: &Folder,
+    container: &str,
+    orders: &[OutputOrder],
+) -> Result<Vec<StoredFile>, Ended> {
+    let mut stored = Vec::new();
+    for (index, output) in orders.iter().enumerate() {
+        let scratch = folder.part("outputs").and_then(|_| folder.part(&format!("outputs/{index}")));
+        let scratch = scratch.map_err(|error| disk("store outputs", &error))?;
+        let taken = copy(shared, container, output, &scratch).await?;
+        if taken.is_empty() && output.required {
+            return Err(missing(output, "is not there, though the command ended well"));
+        }
+        for file in taken {
+            upload(shared, output, &file).await?;
+            // Freed as soon as the server has it.
+            drop(std::fs::remove_file(&file.scratch));
+            let Taken { file, scratch: _, size, sha256 } = file;
+            stored.push(StoredFile { name: output.name.clone(), file, size, sha256 });
+        }
+    }
+    folder.clear("outputs");
+    Ok(stored)
+}
+
+async fn copy(shared: &Shared, container: &str, output: &OutputOrder, scratch: &Path) -> Result<Vec<Taken>, Ended> {
+    let (path, wanted) = match output.path.rsplit_once('/') {
+        Some((folder, name)) if name.contains(['*', '?']) => {
+            (if folder.is_empty() { "/" } else { folder }, Wanted::Matching(name.to_owned()))
+        }
+        _ => (output.path.as_str(), Wanted::Itself),
+    };
+    let mut failures = 0;
+    let pieces = loop {
+        match shared.engine.copy_out(container, path).await {
+            Ok(pieces) => break pieces,
+            // Known to have ended well: an engine that comes back still has the files.
+            Err(failure) if failure.engine_gone && shared.patience.after(failures) < shared.patience.engine_gone => {
+                tokio::time::sleep(shared.patience.after(failures)).await;
+                failures += 1;
+                if failures > 20 {
+                    return Err(failed(failure));
+                }
+            }
+            Err(failure) => return Err(failed(failure)),
+        }
+    };
+    let Some(pieces) = pieces else { return Ok(Vec::new()) };
+    let scratch = scratch.to_owned();
+    let unpacked = tokio::task::spawn_blocking(move || unpack(pieces, &wanted, &scratch)).await;
+    match unpacked {
+        Ok(Ok(taken)) => Ok(taken),
+        Ok(Err(error)) => Err(not_taken(output, error)),
+        Err(error) => Err(disk("unpack outputs", &io::Error::other(error))),
+    }
+}
+
+fn not_taken(output: &OutputOrder, error: UnpackError) -> Ended {
+    match error {
+        UnpackError::NotAFile(_) | UnpackError::TooMany | UnpackError::Name(_) => missing(output, &error.to_string()),
+        UnpackError::Engine(failure) => failed(failure),
+        UnpackError::Archive(error) => Ended::before_start(
+            EndReason::EngineError,
+            format!("output {}: the engine's archive of {} is broken: {error}", output.name, output.path),
+        ),
+        UnpackError::Disk(error) => disk("store outputs", &error),
+    }
+}
+
+fn missing(output: &OutputOrder, why: &str) -> Ended {
+    Ended::before_start(EndReason::OutputMissing, format!("output {}: {} {why}", output.name, output.path))
+}
+
+async fn upload(shared: &Shared, output: &OutputOrder, file: &Taken) -> Result<(), Ended> {
+    let (mut offset, mut failures) = (0, 0);
+    loop {
+        let turn = shared.transfers.acquire().await;
+        let piece = piece(&file.scratch, offset, file.size).map_err(|error| disk("read outputs", &error))?;
+        let answer = shared.link.put_blob(&file.sha256, offset, file.size, piece).await;
+        drop(turn);
+        match answer {
+            Ok(have) if have.complete => return Ok(()),
+            Ok(have) if have.have != offset && have.have <= file.size => {
+                (offset, failures) = (have.have, 0);
+                continue;
+            }
+            Ok(_) => {}
+            Err(error) if error.passes() => {
+                tracing::debug!(output = output.name, %error, "cannot store an output; it is tried again");
+            }
+            Err(error) => {
+                let message = format!("output {}: {} could not be stored: {error}", output.name, file.file);
+                return Err(Ended::before_start(EndReason::EngineError, message));
+            }
+        }
+        tokio::time::sleep(shared.patience.after(failures)).await;
+        failures += 1;
+    }
+}
+
+fn piece(path: &Path, offset: u64, size: u64) -> io::Result<Bytes> {
+    let length = (size - offset).min(BLOB_PIECE_BYTES);
+    let mut file = std::fs::File::open(path)?;
+    file.seek(SeekFrom::Start(offset))?;
+    let mut bytes = Vec::with_capacity(length as usize);
+    file.take(length).read_to_end(&mut bytes)?;
+    Ok(bytes.into())
+}

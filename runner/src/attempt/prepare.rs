@@ -1,0 +1,215 @@
+//! From an order to a container, complete: what the container sees is job-spec 4.5.
+use std::collections::BTreeMap;
+use std::fs::{self, Permissions};
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use dsg_schemas::ids::RunnerId;
+use dsg_schemas::reason::EndReason;
+use dsg_schemas::spec::Network;
+use dsg_schemas::wire::{Ended, StartOrder};
+
+use super::disk;
+use crate::container::{Bind, ContainerPlan, label};
+use crate::spool::Folder;
+
+const ITEMS_FILE: &str = "/dsg/items.jsonl";
+const SCRIPT: &str = "/dsg/script";
+pub const OUTPUT_DIR: &str = "/out";
+
+/// Writes the attempt's `/dsg` folder and puts the plan together.
+pub fn container_plan(
+    order: &StartOrder,
+    folder: &Folder,
+    image_id: &str,
+    inputs: Vec<Bind>,
+    grid: &str,
+    runner: RunnerId,
+) -> Result<ContainerPlan, Ended> {
+    refuse(order)?;
+    let dsg = folder.part("dsg").and_then(|dsg| write(&dsg, order).map(|()| dsg));
+    let dsg = dsg.map_err(|error| disk("write the chunk's items", &error))?;
+    let mut binds = vec![Bind { host: dsg.to_string_lossy().into_owned(), container: "/dsg".to_owned() }];
+    binds.extend(inputs);
+    let (entrypoint, command) = command(order);
+    let labels = [
+        (label::GRID, grid.to_owned()),
+        (label::RUNNER, runner.to_string()),
+        (label::ATTEMPT, order.attempt.to_string()),
+        (label::CHUNK, order.chunk.to_string()),
+    ];
+    Ok(ContainerPlan {
+        name: format!("dsg-{grid}-{}", order.attempt),
+        labels: labels.map(|(key, value)| (key.to_owned(), value)).into(),
+        image: image_id.to_owned(),
+        entrypoint,
+        command,
+        env: environment(order),
+        workdir: order.workdir.clone(),
+        user: order.user.clone(),
+        network: match order.network {
+            Network::None => "none",
+            Network::Bridge => "bridge",
+        }
+        .to_owned(),
+        cpus_milli: order.limits.cpus_milli,
+        memory_bytes: order.limits.memory_bytes,
+        shm_bytes: order.limits.shm_bytes,
+        gpus: order.limits.gpus.clone(),
+        binds,
+        folders: if order.outputs.is_empty() { Vec::new() } else { vec![OUTPUT_DIR.to_owned()] },
+    })
+}
+
+/// The runner's own policy: the server has checked all of this, and an owned server must not get further.
+fn refuse(order: &StartOrder) -> Result<(), Ended> {
+    let deny = |message: String| Err(Ended::before_start(EndReason::PolicyDenied, message));
+    if order.limits.cpus_milli == 0 || order.limits.memory_bytes == 0 {
+        return deny("it asks for a container without a limit on processors or memory".to_owned());
+    }
+    for input in &order.inputs {
+        let clean = input.path.starts_with('/') && !input.path.split('/').any(|part| matches!(part, "." | ".."));
+        let own = input.path == "/dsg" || input.path.starts_with("/dsg/");
+        if !clean || own || input.path.trim_matches('/').is_empty() {
+            return deny(format!("input {} cannot be put at {:?}", input.name, input.path));
+        }
+    }
+    for name in order.env.keys() {
+        if name.starts_with("NVIDIA_") || name.starts_with("LD_") || name.is_empty() || name.contains(['=', '\0']) {
+            return deny(format!("the environment variable {name:?} is not allowed on this runner"));
+        }
+    }
+    Ok(())
+}
+
+fn write(dsg: &Path, order: &StartOrder) -> io::Result<()> {
+    put(&dsg.join("items.jsonl"), order.items.as_bytes(), 0o644)?;
+    match &order.script {
+        Some(script) => put(&dsg.join("script"), script.as_bytes(), 0o755),
+        None => Ok(()),
+    }
+}
+
+fn put(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+    fs::write(path, bytes)?;
+    fs::set_permissions(path, Permissions::from_mode(mode))
+}
+
+/// A script takes the place of the image's entry point, too.
+fn command(order: &StartOrder) -> (Option<Vec<String>>, Vec<String>) {
+    let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
+    match &order.script {
+        Some(script) if script.starts_with("#!") => (Some(words(&[SCRIPT])), Vec::new()),
+        Some(_) => (Some(words(&["/bin/sh", SCRIPT])), Vec::new()),
+        None => (order.entrypoint.clone(), order.command.clone()),
+    }
+}
+
+fn environment(order: &StartOrder) -> BTreeMap<String, String> {
+    let limits = &order.limits;
+    let mut env = order.env.clone();
+    let mut set = |name: String, value: String| drop(env.insert(name, value));
+    for input in &order.inputs {
+        set(format!("DSG_INPUT_{}", input.name.to_uppercase().replace('-', "_")), input.path.clone());
+    }
+    set("DSG_ITEMS_FILE".to_owned(), ITEMS_FILE.to_owned());
+    set("DSG_CPUS".to_owned(), Cpus(limits.cpus_milli).to_string());
+    set("DSG_MEMORY_BYTES".to_owned(), limits.memory_bytes.to_string());
+    set("DSG_GPU_IDS".to_owned(), limits.gpus.join(","));
+    if !order.outputs.is_empty() {
+        set("DSG_OUTPUT_DIR".to_owned(), OUTPUT_DIR.to_owned());
+    }
+    env.entry("OMP_NUM_THREADS".to_owned()).or_insert_with(|| (limits.cpus_milli / 1000).max(1).to_string());
+    env.entry("HOME".to_owned()).or_insert_with(|| "/tmp".to_owned());
+    env
+}
+
+/// Cores as people write them: `2`, `0.5`.
+struct Cpus(u64);
+
+impl std::fmt::Display for Cpus {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        (self.0 as f64 / 1000.0).fmt(f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use dsg_schemas::ids::AttemptId;
+    use dsg_schemas::wire::{InputFile, InputOrder, OutputOrder};
+
+    use super::super::test_order as order;
+    use super::*;
+    use crate::spool::Spool;
+
+    fn plan(order: &StartOrder) -> Result<ContainerPlan, Ended> {
+        let dir = tempfile::tempdir().expect("dir");
+        let spool = Spool::open(dir.path()).expect("spool");
+        container_plan(order, &spool.folder(AttemptId(1)), "sha256:1", Vec::new(), "g", RunnerId(2))
+    }
+
+    fn input(path: &str) -> InputOrder {
+        let file = InputFile { under: String::new(), size: 0, sha256: "0".repeat(64) };
+        InputOrder { name: "co2-data".to_owned(), path: path.to_owned(), files: vec![file] }
+    }
+
+    #[test]
+    fn the_container_sees_what_the_spec_promises() {
+        let mut order = order(7);
+        order.limits.cpus_milli = 2500;
+        order.limits.memory_bytes = 1 << 20;
+        order.limits.gpus = vec!["GPU-a".to_owned(), "GPU-b".to_owned()];
+        order.env = [("OMP_NUM_THREADS".to_owned(), "9".to_owned())].into();
+        order.inputs = vec![input("/data/co2.csv")];
+        order.outputs = vec![OutputOrder { name: "t".to_owned(), path: "/out/t.csv".to_owned(), required: true }];
+        let plan = plan(&order).expect("a plan");
+        let expected = [
+            ("DSG_INPUT_CO2_DATA", "/data/co2.csv"),
+            ("DSG_ITEMS_FILE", "/dsg/items.jsonl"),
+            ("DSG_CPUS", "2.5"),
+            ("DSG_MEMORY_BYTES", "1048576"),
+            ("DSG_GPU_IDS", "GPU-a,GPU-b"),
+            ("DSG_OUTPUT_DIR", "/out"),
+            ("OMP_NUM_THREADS", "9"),
+            ("HOME", "/tmp"),
+        ];
+        assert_eq!(plan.env, expected.map(|(key, value)| (key.to_owned(), value.to_owned())).into());
+        assert_eq!((plan.name.as_str(), plan.folders), ("dsg-g-7", vec!["/out".to_owned()]));
+    }
+
+    #[test]
+    fn a_script_runs_by_what_its_first_line_names() {
+        for (script, entrypoint) in
+            [("#!/usr/bin/env python3\n", vec!["/dsg/script"]), ("echo", vec!["/bin/sh", "/dsg/script"])]
+        {
+            let mut order = order(1);
+            order.script = Some(script.to_owned());
+            order.entrypoint = Some(vec!["ignored".to_owned()]);
+            let plan = plan(&order).expect("a plan");
+            assert_eq!(plan.entrypoint, Some(entrypoint.into_iter().map(str::to_owned).collect()));
+            assert!(plan.command.is_empty());
+        }
+    }
+
+    #[test]
+    fn an_owned_server_gets_no_further_than_the_runner_allows() {
+        let denied = |change: fn(&mut StartOrder)| {
+            let mut order = order(1);
+            change(&mut order);
+            plan(&order).expect_err("refused").reason
+        };
+        for reason in [
+            denied(|order| order.limits.memory_bytes = 0),
+            denied(|order| order.limits.cpus_milli = 0),
+            denied(|order| order.inputs = vec![input("/")]),
+            denied(|order| order.inputs = vec![input("data")]),
+            denied(|order| order.inputs = vec![input("/a/../etc")]),
+            denied(|order| order.inputs = vec![input("/dsg/script")]),
+            denied(|order| drop(order.env.insert("LD_PRELOAD".to_owned(), String::new()))),
+            denied(|order| drop(order.env.insert("NVIDIA_VISIBLE_DEVICES".to_owned(), "all".to_owned()))),
+        ] {
+            assert_eq!(reason, EndReason::PolicyDenied);
+        }
+    }
+}

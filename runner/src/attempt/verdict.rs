@@ -1,0 +1,118 @@
+//! Why a container ended. Pure. Who killed it comes first, and we know it only of ourselves.
+use dsg_schemas::reason::EndReason;
+use dsg_schemas::units::{Bytes, Millis};
+use dsg_schemas::wire::{Ended, StartOrder};
+
+use crate::container::Exit;
+
+/// The end of a container as inspect and our own memory tell it. Outputs are not looked at yet.
+pub fn verdict(killed: Option<EndReason>, exit: &Exit, order: &StartOrder, host_restarted: bool) -> Ended {
+    let signal = (129..=192).contains(&exit.code).then_some(exit.code - 128);
+    let (reason, message) = match killed {
+        Some(reason) => (reason, own_doing(reason, order)),
+        None if exit.oom == Some(true) => (EndReason::Oom, out_of_memory(exit, order)),
+        None if exit.code == 0 => (EndReason::Succeeded, String::new()),
+        None if host_restarted => {
+            (EndReason::RunnerLost, "the machine was restarted while the container ran".to_owned())
+        }
+        None => match signal {
+            Some(signal) => (EndReason::Signal, by_signal(signal, exit, order)),
+            None => (EndReason::Exit, by_code(exit)),
+        },
+    };
+    Ended {
+        exit_code: Some(exit.code),
+        signal: if reason == EndReason::Exit { None } else { signal },
+        run_ms: exit.run_ms,
+        peak_memory_bytes: exit.peak_memory_bytes,
+        cpu_ms: exit.cpu_ms,
+        ..Ended::before_start(reason, message)
+    }
+}
+
+fn own_doing(reason: EndReason, order: &StartOrder) -> String {
+    let shown = |limit: Option<u64>| limit.map_or_else(|| "its limit".to_owned(), |ms| Millis(ms).to_string());
+    match reason {
+        EndReason::RunTimeout => {
+            format!(
+                "it ran longer than timeouts.run = {}; raise it, or make the chunks smaller",
+                shown(order.timeouts.run_ms)
+            )
+        }
+        EndReason::Stalled => {
+            format!(
+                "it wrote nothing for timeouts.stall = {}; print progress, or raise it",
+                shown(order.timeouts.stall_ms)
+            )
+        }
+        _ => String::new(),
+    }
+}
+
+fn out_of_memory(exit: &Exit, order: &StartOrder) -> String {
+    let limit = Bytes(order.limits.memory_bytes);
+    match exit.code {
+        0 => format!(
+            "a part of it was ended by the kernel at its memory limit of {limit}, though the command said it went well"
+        ),
+        _ => format!("it was ended by the kernel at its memory limit of {limit}; raise resources.memory"),
+    }
+}
+
+fn by_signal(signal: i32, exit: &Exit, order: &StartOrder) -> String {
+    let limit = order.limits.memory_bytes;
+    let near = exit.peak_memory_bytes.is_some_and(|peak| limit > 0 && peak >= limit - limit / 20);
+    match (signal, near) {
+        (9, true) => format!(
+            "probably out of memory: it was killed (signal 9) while it used {} of {}; raise resources.memory",
+            Bytes(exit.peak_memory_bytes.unwrap_or(0)),
+            Bytes(limit)
+        ),
+        _ => format!("it was ended by signal {signal}, which DSG did not send"),
+    }
+}
+
+fn by_code(exit: &Exit) -> String {
+    let code = format!("the command ended with exit code {}; its log says more", exit.code);
+    if exit.error.is_empty() { code } else { format!("{code} (the engine adds: {})", exit.error) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::test_order as order;
+    use super::*;
+
+    #[test]
+    fn the_reason_follows_from_who_killed_then_oom_then_signal_then_code() {
+        let mut order = order(1);
+        order.limits.memory_bytes = 1000;
+        let exit = |code, oom, peak| Exit { code, oom, peak_memory_bytes: peak, ..Exit::default() };
+        let cases = [
+            (None, exit(0, None, None), false, EndReason::Succeeded, None, ""),
+            (None, exit(3, Some(false), None), false, EndReason::Exit, None, "exit code 3"),
+            (None, exit(137, Some(true), None), false, EndReason::Oom, Some(9), "memory limit"),
+            (None, exit(0, Some(true), None), false, EndReason::Oom, None, "though the command said"),
+            (None, exit(137, None, Some(960)), false, EndReason::Signal, Some(9), "probably out of memory"),
+            (None, exit(137, None, Some(500)), false, EndReason::Signal, Some(9), "did not send"),
+            (None, exit(137, None, None), false, EndReason::Signal, Some(9), "did not send"),
+            (None, exit(139, Some(false), Some(990)), false, EndReason::Signal, Some(11), "signal 11"),
+            (None, exit(255, None, None), false, EndReason::Exit, None, "255"),
+            (None, exit(255, None, None), true, EndReason::RunnerLost, None, "restarted"),
+            (None, exit(0, None, None), true, EndReason::Succeeded, None, ""),
+            (
+                Some(EndReason::RunTimeout),
+                exit(137, Some(true), None),
+                false,
+                EndReason::RunTimeout,
+                Some(9),
+                "timeouts.run",
+            ),
+            (Some(EndReason::Cancelled), exit(0, None, None), false, EndReason::Cancelled, None, ""),
+        ];
+        for (killed, exit, restarted, reason, signal, words) in cases {
+            let ended = verdict(killed, &exit, &order, restarted);
+            assert_eq!((ended.reason, ended.signal), (reason, signal), "{exit:?}");
+            assert!(ended.message.contains(words), "{exit:?}: {}", ended.message);
+        }
+    }
+}

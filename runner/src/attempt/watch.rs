@@ -1,0 +1,225 @@
+//! From start to a proven end. The `select!` names what happened; an exit is believed only when inspect says so, and a stream
+//! that ends is not a container that ended.
+use std::pin::Pin;
+use std::sync::Arc;
+
+use dsg_schemas::ids::AttemptId;
+use dsg_schemas::reason::EndReason;
+use dsg_schemas::wire::{Ended, RunTimeouts};
+use tokio::sync::{mpsc, watch as channel};
+use tokio::time::{Duration, Instant, sleep_until, timeout};
+
+use super::tap::{Log, Tap};
+use super::{Halt, Shared, failed, halted};
+use crate::container::{Answer, Exit, Failure, Piece, State};
+use crate::now_ms;
+
+/// A container that was asked to start, with its output.
+pub struct Watch<'a> {
+    pub shared: &'a Shared,
+    pub attempt: AttemptId,
+    pub container: &'a str,
+    pub timeouts: &'a RunTimeouts,
+    pub log: Arc<Log>,
+    /// `None`: read the engine's own log, as after a restart.
+    pub pieces: Option<mpsc::Receiver<Piece>>,
+    pub since_ms: u64,
+}
+
+/// Proven by inspect.
+pub struct Over {
+    pub exit: Exit,
+    /// Our own doing, if it was.
+    pub killed: Option<EndReason>,
+}
+
+enum Happened {
+    Piece(Piece),
+    StreamEnded,
+    WaitEnded,
+    Kill(EndReason),
+    Stopped(Result<(), Failure>),
+    Look,
+}
+
+/// What is remembered between two happenings.
+struct Memory {
+    killed: Option<EndReason>,
+    last_output: Instant,
+    next_look: Instant,
+    /// Since when the engine does not answer, and how often that was seen.
+    gone: Option<(Instant, u32)>,
+    not_started_since: Option<Instant>,
+    tap: Tap,
+}
+
+impl Watch<'_> {
+    pub async fn until_over(mut self, halt: &mut channel::Receiver<Halt>) -> Result<Over, Ended> {
+        let run_for = Duration::from_millis(now_ms().saturating_sub(self.since_ms));
+        let began = Instant::now().checked_sub(run_for).unwrap_or_else(Instant::now);
+        let mut memory = Memory::new(if self.pieces.is_some() { self.shared.patience.look } else { Duration::ZERO });
+        let mut waiting: Option<Answer<'_, ()>> = Some(self.shared.engine.wait(self.container));
+        let mut stopping: Option<Answer<'_, ()>> = None;
+        loop {
+            let kill_at = memory.kill_at(self.timeouts, began);
+            let happened = tokio::select! {
+                biased;
+                reason = halted(halt), if memory.killed.is_none() => Happened::Kill(reason),
+                piece = next(&mut self.pieces) => piece.map_or(Happened::StreamEnded, Happened::Piece),
+                _ = join(&mut waiting) => Happened::WaitEnded,
+                result = join(&mut stopping) => Happened::Stopped(result),
+                () = sleep_until(memory.next_look) => Happened::Look,
+                reason = until(kill_at) => Happened::Kill(reason),
+            };
+            let by_timer = matches!(happened, Happened::Look);
+            match happened {
+                Happened::Piece(piece) => {
+                    memory.last_output = Instant::now();
+                    memory.tap.take(&self.log, &piece);
+                    continue;
+                }
+                Happened::Kill(reason) => {
+                    memory.killed = Some(reason);
+                    stopping = Some(self.shared.engine.stop(self.container, self.timeouts.grace_ms));
+                    continue;
+                }
+                Happened::StreamEnded => self.pieces = None,
+                Happened::WaitEnded => waiting = None,
+                Happened::Stopped(result) => {
+                    stopping = None;
+                    if let Err(failure) = result {
+                        tracing::warn!(attempt = %self.attempt, %failure, "cannot stop a container; it is tried again");
+                    }
+                }
+                Happened::Look => {}
+            }
+            if let Some(exit) = self.look(&mut memory, by_timer).await? {
+                self.drain(&mut memory).await;
+                return Ok(Over { exit, killed: memory.killed });
+            }
+            if by_timer {
+                if waiting.is_none() {
+                    waiting = Some(self.shared.engine.wait(self.container));
+                }
+                if stopping.is_none() && memory.killed.is_some() {
+                    stopping = Some(self.shared.engine.stop(self.container, self.timeouts.grace_ms));
+                }
+            } else {
+                // What ended without an end is looked at again soon, and never in a tight loop.
+                memory.next_look = memory.next_look.min(Instant::now() + self.shared.patience.retry);
+            }
+        }
+    }
+
+    /// Asks inspect. `None`: not over yet.
+    async fn look(&mut self, memory: &mut Memory, by_timer: bool) -> Result<Option<Exit>, Ended> {
+        let patience = &self.shared.patience;
+        let state = self.shared.engine.inspect(self.container).await;
+        let now = Instant::now();
+        match state {
+            Ok(State::Exited(exit)) => return Ok(Some(exit)),
+            Ok(State::Gone) => {
+                let reason = memory.killed.unwrap_or(EndReason::EngineError);
+                let message = "the container disappeared: somebody outside DSG removed it, or the engine lost it";
+                return Err(Ended::before_start(reason, message));
+            }
+            Ok(State::Running { .. } | State::Paused) => {
+                memory.gone = None;
+                memory.next_look = now + patience.look;
+                if self.pieces.is_none() && by_timer {
+                    self.reopen(memory, now).await;
+                }
+            }
+            Ok(State::Created) => {
+                let since = *memory.not_started_since.get_or_insert(now);
+                if now - since > patience.look * 2 {
+                    return Err(Ended::before_start(EndReason::EngineError, "the engine never started the container"));
+                }
+                memory.next_look = now + patience.retry;
+            }
+            Err(failure) => {
+                let (since, times) = memory.gone.map_or((now, 0), |(since, times)| (since, times + 1));
+                memory.gone = Some((since, times));
+                memory.next_look = now + patience.after(times).min(patience.look);
+                if now - since > patience.engine_gone {
+                    return Err(failed(failure));
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// The stream broke off, or this is a later life of the runner: go on from the engine's log, which begins at byte 0.
+    async fn reopen(&mut self, memory: &mut Memory, now: Instant) {
+        memory.tap = Tap::default();
+        match self.shared.engine.logs(self.container, true).await {
+            Ok(pieces) => self.pieces = Some(pieces),
+            Err(failure) => {
+                tracing::debug!(attempt = %self.attempt, %failure, "cannot follow the engine's log yet");
+                memory.next_look = now + self.shared.patience.retry;
+            }
+        }
+    }
+
+    /// What was written just before the end may still be on its way.
+    async fn drain(&mut self, memory: &mut Memory) {
+        let Some(pieces) = &mut self.pieces else { return };
+        let rest = async {
+            while let Some(piece) = pieces.recv().await {
+                memory.tap.take(&self.log, &piece);
+            }
+        };
+        if timeout(self.shared.patience.drain, rest).await.is_err() {
+            tracing::warn!(attempt = %self.attempt, "the output stream did not end with its container; the engine's log fills in");
+        }
+    }
+}
+
+impl Memory {
+    fn new(first_look: Duration) -> Memory {
+        let now = Instant::now();
+        Memory {
+            killed: None,
+            last_output: now,
+            next_look: now + first_look,
+            gone: None,
+            not_started_since: None,
+            tap: Tap::default(),
+        }
+    }
+
+    /// When to end it, and why; nothing once that was done.
+    fn kill_at(&self, timeouts: &RunTimeouts, began: Instant) -> Option<(Instant, EndReason)> {
+        if self.killed.is_some() {
+            return None;
+        }
+        let at = |from: Instant, ms: Option<u64>| from.checked_add(Duration::from_millis(ms?));
+        let run = at(began, timeouts.run_ms).map(|at| (at, EndReason::RunTimeout));
+        let stall = at(self.last_output, timeouts.stall_ms).map(|at| (at, EndReason::Stalled));
+        [run, stall].into_iter().flatten().min_by_key(|(at, _)| *at)
+    }
+}
+
+async fn next(pieces: &mut Option<mpsc::Receiver<Piece>>) -> Option<Piece> {
+    match pieces {
+        Some(pieces) => pieces.recv().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn join<T>(answer: &mut Option<Pin<Box<dyn Future<Output = T> + Send + '_>>>) -> T {
+    match answer {
+        Some(answer) => answer.await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn until(kill_at: Option<(Instant, EndReason)>) -> EndReason {
+    match kill_at {
+        Some((at, reason)) => {
+            sleep_until(at).await;
+            reason
+        }
+        None => std::future::pending().await,
+    }
+}

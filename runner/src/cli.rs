@@ -1,0 +1,184 @@
+//! The command line of the runner.
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::{Context, bail};
+use clap::{Args, Parser, Subcommand};
+use dsg_schemas::units::Bytes;
+use dsg_schemas::wire::Facts;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::{Config, default_state};
+use crate::container::Engine;
+use crate::container::pretend::PretendEngine;
+use crate::{host, join, run};
+
+/// Offers this host to a DSG grid and runs what fits, in containers of the local Docker or Podman.
+#[derive(Debug, Parser)]
+#[command(name = "dsg-runner", version)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    options: Options,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Make this host known to a grid, once, and then run; from then on just `dsg-runner`.
+    Join {
+        /// As in https://lab:8420.
+        url: String,
+        /// From `dsg-server` at its first start, or from `dsg token join`.
+        #[arg(long, env = "DSG_JOIN_TOKEN", hide_env_values = true)]
+        token: String,
+        /// What people call this runner; the host name if not given.
+        #[arg(long)]
+        name: Option<String>,
+        /// Join only; do not run.
+        #[arg(long)]
+        only: bool,
+    },
+}
+
+#[derive(Debug, Args)]
+struct Options {
+    /// Where the runner keeps its identity, spool and cache [default: /var/lib/dsg-runner as root, else
+    /// $XDG_STATE_HOME/dsg-runner].
+    #[arg(long, env = "DSG_RUNNER_STATE", global = true)]
+    state: Option<PathBuf>,
+    /// The engine's socket, as in unix:///run/docker.sock; found by itself if not given.
+    #[arg(long, global = true)]
+    engine: Option<String>,
+    /// Processor cores to offer; all of them if not given.
+    #[arg(long, global = true)]
+    cpus: Option<f64>,
+    /// Memory to offer, as in 12GiB; all but the reserve if not given.
+    #[arg(long, global = true)]
+    memory: Option<Bytes>,
+    /// Memory to leave to the host itself.
+    #[arg(long, global = true, default_value = "512MiB")]
+    reserve_memory: Bytes,
+    /// Words that jobs can ask for, separated by commas.
+    #[arg(long, global = true, value_delimiter = ',')]
+    tags: Vec<String>,
+    /// A label that jobs can ask for, as in room=cellar; may be repeated.
+    #[arg(long = "label", global = true, value_name = "KEY=VALUE")]
+    labels: Vec<String>,
+    /// The NVML library, where it is not in its usual place.
+    #[arg(long, global = true)]
+    nvml_lib: Option<PathBuf>,
+    /// Space for cached inputs.
+    #[arg(long, global = true, default_value = "20GiB")]
+    cache: Bytes,
+    /// Speak plain HTTP to a server that is not on this host: everybody on the way can read and change everything.
+    #[arg(long, global = true)]
+    insecure_http: bool,
+    /// Log as JSON lines.
+    #[arg(long, global = true)]
+    log_json: bool,
+    /// Run nothing: pretend that every container succeeds at once, or does what its command says.
+    #[arg(long, global = true)]
+    pretend: bool,
+}
+
+impl Cli {
+    /// The whole program.
+    pub async fn main(self) -> anyhow::Result<()> {
+        let Cli { command, options } = self;
+        log_to_stderr(options.log_json);
+        let state = options.state.clone().unwrap_or_else(default_state);
+        if let Some(Command::Join { url, token, name, only }) = command {
+            let name = name.unwrap_or_else(host::name);
+            let identity = join(&state, &url, &token, &name, options.insecure_http).await?;
+            println!("joined {} as runner {} ({})", identity.server, identity.name, identity.runner);
+            if only {
+                return Ok(());
+            }
+        }
+        let mut config = Config::new(state, options.facts()?);
+        config.cache_bytes = options.cache.0;
+        let stop = stop_on_signals()?;
+        let engine = options.engine(&mut config).await?;
+        Ok(run(config, engine, stop).await?)
+    }
+}
+
+impl Options {
+    /// What is offered, before engine and GPUs are looked at.
+    fn facts(&self) -> anyhow::Result<Facts> {
+        let mut facts = host::facts();
+        if let Some(cpus) = self.cpus {
+            if !(cpus.is_finite() && cpus > 0.0 && cpus <= 4096.0) {
+                bail!("--cpus {cpus} is not a number of cores; write for instance --cpus 3.5");
+            }
+            facts.cpus_milli = (cpus * 1000.0).round() as u64;
+        }
+        facts.memory_bytes = match self.memory {
+            Some(Bytes(bytes)) => bytes,
+            None => facts.memory_bytes.saturating_sub(self.reserve_memory.0),
+        };
+        facts.tags = self.tags.clone();
+        facts.labels = labels(&self.labels)?;
+        Ok(facts)
+    }
+
+    async fn engine(&self, _config: &mut Config) -> anyhow::Result<Arc<dyn Engine>> {
+        if self.pretend {
+            return Ok(Arc::new(PretendEngine::new()));
+        }
+        bail!("no container engine is built in yet; use --pretend")
+    }
+}
+
+fn labels(given: &[String]) -> anyhow::Result<BTreeMap<String, String>> {
+    let pair = |text: &String| match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => bail!("--label {text} is not KEY=VALUE; write for instance --label room=cellar"),
+    };
+    given.iter().map(pair).collect()
+}
+
+fn log_to_stderr(json: bool) {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("DSG_LOG").unwrap_or_else(|_| "info".into());
+    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let set = if json { subscriber.json().try_init() } else { subscriber.with_target(false).try_init() };
+    // An error says that whoever embeds us logs already.
+    drop(set);
+}
+
+fn stop_on_signals() -> anyhow::Result<CancellationToken> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let stop = CancellationToken::new();
+    for kind in [SignalKind::terminate(), SignalKind::interrupt()] {
+        let mut signals = signal(kind).context("cannot listen for signals")?;
+        let stop = stop.clone();
+        tokio::spawn(async move {
+            while signals.recv().await.is_some() {
+                stop.cancel();
+            }
+        });
+    }
+    Ok(stop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_become_facts_or_a_sentence() {
+        let facts = |words: &[&str]| Cli::try_parse_from(words).map_err(anyhow::Error::from)?.options.facts();
+        let given = ["dsg-runner", "--cpus", "2.5", "--memory", "1GiB", "--tags", "a,b", "--label", "room=x=y"];
+        let facts_given = facts(&given).expect("fine");
+        assert_eq!((facts_given.cpus_milli, facts_given.memory_bytes), (2500, 1 << 30));
+        assert_eq!(facts_given.tags, ["a", "b"]);
+        assert_eq!(facts_given.labels, [("room".to_owned(), "x=y".to_owned())].into());
+        for wrong in [["dsg-runner", "--cpus", "nan"], ["dsg-runner", "--cpus", "0"], ["dsg-runner", "--label", "room"]]
+        {
+            assert!(facts(&wrong).is_err(), "{wrong:?}");
+        }
+        assert!(facts(&["dsg-runner", "--memory", "much"]).is_err());
+    }
+}

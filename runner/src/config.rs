@@ -1,0 +1,37 @@
+//! What a runner is started with.
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use dsg_schemas::wire::{Facts, Load};
+
+use crate::attempt::Patience;
+
+/// Asked at each sync: what the host is doing.
+pub type LoadSource = Arc<dyn Fn() -> Load + Send + Sync>;
+
+#[derive(Clone)]
+pub struct Config {
+    /// The state folder; join has been there before.
+    pub state: PathBuf,
+    /// What is offered. What is said about the engine is filled in at start.
+    pub facts: Facts,
+    pub load: LoadSource,
+    pub cache_bytes: u64,
+    pub patience: Patience,
+}
+
+impl Config {
+    pub fn new(state: PathBuf, facts: Facts) -> Config {
+        Config { state, facts, load: Arc::new(Load::default), cache_bytes: 20 << 30, patience: Patience::default() }
+    }
+}
+
+/// Where the state is kept unless `--state` says otherwise.
+pub fn default_state() -> PathBuf {
+    let from = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    if rustix::process::geteuid().is_root() {
+        return PathBuf::from("/var/lib/dsg-runner");
+    }
+    let base = from("XDG_STATE_HOME").or_else(|| from("HOME").map(|home| home.join(".local/state")));
+    base.unwrap_or_else(|| PathBuf::from(".")).join("dsg-runner")
+}

@@ -1,0 +1,515 @@
+//! A container engine that runs nothing: what would happen is written in the command. It serves tests, benchmarks of the grid
+//! itself, and demonstrations on a machine without an engine. Containers live as long as this value, so that a runner's second
+//! life can find those of its first.
+//!
+//! `command: [pretend, run_ms=20, exit=3, lines=5]`; see [`Script`] for all words. Anything else succeeds at once.
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use dsg_schemas::ids::RunnerId;
+use dsg_schemas::reason::EndReason;
+use dsg_schemas::spec::PullPolicy;
+use dsg_schemas::wire::EngineFacts;
+use dsg_schemas::wire::log::Stream;
+use tokio::sync::{mpsc, watch};
+
+use super::{Answer, ContainerPlan, Engine, Exit, Failure, Own, Piece, State, label};
+use crate::now_ms;
+
+/// What a pretended command does.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Script {
+    /// `run_ms=N`: how long it runs; `forever` ends by a stop only.
+    run_ms: u64,
+    forever: bool,
+    /// `exit=N`
+    exit: i32,
+    /// `oom=true`: its memory limit is reached.
+    oom: bool,
+    /// `lines=N`, `errors=N`: lines on stdout and stderr.
+    lines: u64,
+    errors: u64,
+    /// `line_bytes=N`: how long each line is, newline included.
+    line_bytes: usize,
+    /// `every_ms=N`: a line every so often, in place of all at once.
+    every_ms: u64,
+    /// `write=PATH=TEXT`: a file in the container.
+    files: BTreeMap<String, String>,
+    /// `deaf=true`: TERM is ignored.
+    deaf: bool,
+    /// `bad_command=true`: cannot be started.
+    bad_command: bool,
+    /// `cut_attach=true`: the live stream breaks off after half, as engines do; the log has all of it.
+    cut_attach: bool,
+}
+
+impl Script {
+    fn read(plan: &ContainerPlan) -> Script {
+        let mut script = Script::default();
+        for word in &plan.command {
+            let Some((key, value)) = word.split_once('=') else { continue };
+            let number = || value.parse::<u64>().unwrap_or(0);
+            match key {
+                "run_ms" if value == "forever" => script.forever = true,
+                "run_ms" => script.run_ms = number(),
+                "exit" => script.exit = value.parse().unwrap_or(0),
+                "oom" => script.oom = value == "true",
+                "lines" => script.lines = number(),
+                "errors" => script.errors = number(),
+                "line_bytes" => script.line_bytes = number() as usize,
+                "every_ms" => script.every_ms = number(),
+                "deaf" => script.deaf = value == "true",
+                "bad_command" => script.bad_command = value == "true",
+                "cut_attach" => script.cut_attach = value == "true",
+                "write" => {
+                    if let Some((path, text)) = value.split_once('=') {
+                        script.files.insert(path.to_owned(), text.to_owned());
+                    }
+                }
+                _ => {}
+            }
+        }
+        script
+    }
+
+    fn line(&self, stream: Stream, n: u64) -> Bytes {
+        let mut line = match stream {
+            Stream::Stdout => format!("line {n}"),
+            Stream::Stderr => format!("error {n}"),
+        };
+        while line.len() + 1 < self.line_bytes {
+            line.push('.');
+        }
+        line.push('\n');
+        line.into()
+    }
+}
+
+struct Container {
+    plan: ContainerPlan,
+    script: Script,
+    state: watch::Sender<State>,
+    log: Vec<Piece>,
+    attached: Vec<mpsc::Sender<Piece>>,
+    /// Asked to end, with the exit code that will show it.
+    stopped: watch::Sender<Option<i32>>,
+}
+
+/// See the module's text.
+#[derive(Clone, Default)]
+pub struct PretendEngine {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    containers: Mutex<HashMap<String, Container>>,
+    gone: AtomicBool,
+    /// How often it was asked while it was gone.
+    refused: AtomicU64,
+    /// Counts whatever happens here, for those who wait for something.
+    changes: watch::Sender<u64>,
+}
+
+impl Default for Inner {
+    fn default() -> Inner {
+        Inner {
+            containers: Mutex::default(),
+            gone: AtomicBool::new(false),
+            refused: AtomicU64::new(0),
+            changes: watch::Sender::new(0),
+        }
+    }
+}
+
+impl PretendEngine {
+    pub fn new() -> PretendEngine {
+        PretendEngine::default()
+    }
+
+    /// From now on it does not answer, until told otherwise; containers go on.
+    pub fn set_gone(&self, gone: bool) {
+        self.inner.gone.store(gone, Ordering::SeqCst);
+    }
+
+    /// Names of the containers that exist, ended ones too.
+    pub fn names(&self) -> Vec<String> {
+        let mut names: Vec<String> = self.containers().keys().cloned().collect();
+        names.sort_unstable();
+        names
+    }
+
+    /// As if somebody had removed it by hand.
+    pub fn vanish(&self, name: &str) {
+        if let Some(container) = self.containers().remove(name) {
+            container.state.send_replace(State::Gone);
+        }
+        self.changed();
+    }
+
+    /// The plan of a container, to look at in a test.
+    pub fn plan(&self, name: &str) -> Option<ContainerPlan> {
+        self.containers().get(name).map(|container| container.plan.clone())
+    }
+
+    /// Gives a container another name and grid, as if it were somebody else's.
+    pub fn relabel(&self, name: &str, new_name: &str, grid: &str) {
+        let mut containers = self.containers();
+        if let Some(mut container) = containers.remove(name) {
+            container.plan.labels.insert(label::GRID.to_owned(), grid.to_owned());
+            containers.insert(new_name.to_owned(), container);
+        }
+    }
+
+    /// Ends a container with this exit code, and returns when it has ended.
+    pub async fn finish(&self, name: &str, code: i32) {
+        if let Some(container) = self.containers().get(name) {
+            container.stopped.send_replace(Some(code));
+        }
+        self.ended(name).await;
+    }
+
+    /// Returns when the container exists and has ended.
+    pub async fn ended(&self, name: &str) {
+        self.until(|| self.containers().get(name).is_some_and(|container| !is_live(&container.state.borrow()))).await;
+    }
+
+    /// Returns when there is no container of that name.
+    pub async fn removed(&self, name: &str) {
+        self.until(|| !self.containers().contains_key(name)).await;
+    }
+
+    /// Returns when it was asked so often while it was gone.
+    pub async fn asked(&self, times: u64) {
+        self.until(|| self.inner.refused.load(Ordering::SeqCst) >= times).await;
+    }
+
+    async fn until(&self, condition: impl Fn() -> bool) {
+        let mut changes = self.inner.changes.subscribe();
+        while !condition() {
+            if changes.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    fn changed(&self) {
+        self.inner.changes.send_modify(|count| *count += 1);
+    }
+
+    fn containers(&self) -> MutexGuard<'_, HashMap<String, Container>> {
+        self.inner.containers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn awake(&self) -> Result<(), Failure> {
+        if self.inner.gone.load(Ordering::SeqCst) {
+            self.inner.refused.fetch_add(1, Ordering::SeqCst);
+            self.changed();
+            return Err(Failure {
+                reason: EndReason::EngineError,
+                message: "the pretend engine does not answer".to_owned(),
+                engine_gone: true,
+            });
+        }
+        Ok(())
+    }
+
+    /// Like a pipe: whoever is attached and does not read holds the container up.
+    async fn write(&self, id: &str, piece: Piece, live: bool) {
+        let attached = match self.containers().get_mut(id) {
+            Some(container) => {
+                container.log.push(piece.clone());
+                if live { container.attached.clone() } else { Vec::new() }
+            }
+            None => return,
+        };
+        for receiver in attached {
+            // An error says that nobody reads any more, which holds nobody up.
+            drop(receiver.send(piece.clone()).await);
+        }
+    }
+
+    fn end(&self, id: &str, started_ms: u64, code: i32, oom: bool) {
+        if let Some(container) = self.containers().get_mut(id) {
+            container.attached.clear();
+            container.state.send_replace(State::Exited(Exit {
+                code,
+                oom: Some(oom),
+                run_ms: now_ms().saturating_sub(started_ms),
+                started_ms,
+                ..Exit::default()
+            }));
+        }
+        self.changed();
+    }
+
+    async fn perform(self, id: String, script: Script, started_ms: u64, mut stopped: watch::Receiver<Option<i32>>) {
+        let act = async {
+            let total = script.lines.max(script.errors);
+            for n in 0..total {
+                if script.every_ms > 0 {
+                    tokio::time::sleep(Duration::from_millis(script.every_ms)).await;
+                }
+                let live = !script.cut_attach || n < total / 2;
+                for (stream, count) in [(Stream::Stdout, script.lines), (Stream::Stderr, script.errors)] {
+                    if n < count {
+                        self.write(&id, Piece { stream, bytes: script.line(stream, n) }, live).await;
+                    }
+                }
+            }
+            match script.forever {
+                true => std::future::pending().await,
+                false => tokio::time::sleep(Duration::from_millis(script.run_ms)).await,
+            }
+        };
+        let code = tokio::select! {
+            biased;
+            () = act => None,
+            code = stopped.wait_for(Option::is_some) => code.ok().and_then(|code| *code),
+        };
+        let own = if script.oom { 137 } else { script.exit };
+        self.end(&id, started_ms, code.unwrap_or(own), script.oom && code.is_none());
+    }
+}
+
+fn failure(reason: EndReason, message: impl Into<String>) -> Failure {
+    Failure { reason, message: message.into(), engine_gone: false }
+}
+
+impl Engine for PretendEngine {
+    fn facts(&self) -> Answer<'_, EngineFacts> {
+        Box::pin(async {
+            self.awake()?;
+            let (version, api_version) = (env!("CARGO_PKG_VERSION").to_owned(), String::new());
+            Ok(EngineFacts { kind: "pretend".to_owned(), version, api_version, ..EngineFacts::default() })
+        })
+    }
+
+    fn image<'a>(
+        &'a self,
+        image: &'a str,
+        _policy: PullPolicy,
+        note: &'a (dyn Fn(String) + Send + Sync),
+    ) -> Answer<'a, String> {
+        Box::pin(async move {
+            self.awake()?;
+            match image {
+                "pretend/missing" => Err(failure(EndReason::ImageNotFound, "there is no image pretend/missing")),
+                "pretend/broken" => Err(failure(EndReason::PullFailed, "the registry of pretend/broken is down")),
+                "pretend/slow" => {
+                    note("pulling pretend/slow, which never ends".to_owned());
+                    std::future::pending().await
+                }
+                _ => Ok(format!("sha256:{image}")),
+            }
+        })
+    }
+
+    fn load_image(&self, _archive: Vec<u8>) -> Answer<'_, String> {
+        Box::pin(async { Ok("sha256:pretend/loaded".to_owned()) })
+    }
+
+    fn create<'a>(&'a self, plan: &'a ContainerPlan) -> Answer<'a, String> {
+        Box::pin(async move {
+            self.awake()?;
+            self.containers().entry(plan.name.clone()).or_insert_with(|| Container {
+                plan: plan.clone(),
+                script: Script::read(plan),
+                state: watch::Sender::new(State::Created),
+                log: Vec::new(),
+                attached: Vec::new(),
+                stopped: watch::Sender::new(None),
+            });
+            Ok(plan.name.clone())
+        })
+    }
+
+    fn attach<'a>(&'a self, id: &'a str) -> Answer<'a, mpsc::Receiver<Piece>> {
+        Box::pin(async move {
+            self.awake()?;
+            let (sender, receiver) = mpsc::channel(64);
+            let mut containers = self.containers();
+            let container = containers.get_mut(id).ok_or_else(|| missing(id))?;
+            container.attached.push(sender);
+            Ok(receiver)
+        })
+    }
+
+    fn logs<'a>(&'a self, id: &'a str, follow: bool) -> Answer<'a, mpsc::Receiver<Piece>> {
+        Box::pin(async move {
+            self.awake()?;
+            let (sender, receiver) = mpsc::channel(64);
+            let (so_far, mut state) = {
+                let containers = self.containers();
+                let container = containers.get(id).ok_or_else(|| missing(id))?;
+                (container.log.clone(), container.state.subscribe())
+            };
+            let engine = self.clone();
+            let id = id.to_owned();
+            tokio::spawn(async move {
+                let mut sent = 0;
+                let mut pieces = so_far;
+                loop {
+                    for piece in pieces.drain(..) {
+                        sent += 1;
+                        if sender.send(piece).await.is_err() {
+                            return;
+                        }
+                    }
+                    if follow {
+                        // The pretend log is polled; only re-adoption reads it this way.
+                        let wait = Duration::from_millis(10);
+                        let over = tokio::time::timeout(wait, state.wait_for(|state| !is_live(state))).await.is_ok();
+                        pieces = engine.containers().get(&id).map_or(Vec::new(), |found| found.log[sent..].to_vec());
+                        if !over || !pieces.is_empty() {
+                            continue;
+                        }
+                    }
+                    return;
+                }
+            });
+            Ok(receiver)
+        })
+    }
+
+    fn start<'a>(&'a self, id: &'a str) -> Answer<'a, ()> {
+        Box::pin(async move {
+            self.awake()?;
+            let started_ms = now_ms();
+            let (script, stopped) = {
+                let mut containers = self.containers();
+                let container = containers.get_mut(id).ok_or_else(|| missing(id))?;
+                if container.script.bad_command {
+                    return Err(failure(EndReason::BadCommand, "the command was not found in the image"));
+                }
+                if *container.state.borrow() != State::Created {
+                    return Ok(());
+                }
+                container.state.send_replace(State::Running { since_ms: started_ms });
+                (container.script.clone(), container.stopped.subscribe())
+            };
+            let quick = Script { exit: script.exit, files: script.files.clone(), ..Script::default() } == script;
+            match quick {
+                true => self.end(id, started_ms, script.exit, false),
+                false => drop(tokio::spawn(self.clone().perform(id.to_owned(), script, started_ms, stopped))),
+            }
+            Ok(())
+        })
+    }
+
+    fn inspect<'a>(&'a self, id: &'a str) -> Answer<'a, State> {
+        Box::pin(async move {
+            self.awake()?;
+            Ok(self.containers().get(id).map_or(State::Gone, |container| container.state.borrow().clone()))
+        })
+    }
+
+    fn wait<'a>(&'a self, id: &'a str) -> Answer<'a, ()> {
+        Box::pin(async move {
+            self.awake()?;
+            let state = self.containers().get(id).map(|container| container.state.subscribe());
+            if let Some(mut state) = state {
+                // An error says that it was removed: inspect tells.
+                drop(state.wait_for(|state| !is_live(state)).await);
+            }
+            Ok(())
+        })
+    }
+
+    fn stop<'a>(&'a self, id: &'a str, grace_ms: u64) -> Answer<'a, ()> {
+        Box::pin(async move {
+            self.awake()?;
+            let found = self.containers().get(id).map(|c| (c.stopped.clone(), c.state.subscribe(), c.script.deaf));
+            let Some((stopped, mut state, deaf)) = found else { return Ok(()) };
+            if *state.borrow() == State::Created {
+                return Ok(());
+            }
+            if deaf {
+                tokio::time::sleep(Duration::from_millis(grace_ms)).await;
+            }
+            stopped.send_replace(Some(if deaf { 137 } else { 143 }));
+            if is_live(&state.borrow()) {
+                drop(state.wait_for(|state| !is_live(state)).await);
+            }
+            Ok(())
+        })
+    }
+
+    fn copy_out<'a>(
+        &'a self,
+        id: &'a str,
+        path: &'a str,
+    ) -> Answer<'a, Option<mpsc::Receiver<Result<Bytes, Failure>>>> {
+        Box::pin(async move {
+            self.awake()?;
+            let files = self.containers().get(id).ok_or_else(|| missing(id))?.script.files.clone();
+            let Some(archive) = archive(&files, path) else { return Ok(None) };
+            let (sender, receiver) = mpsc::channel(1);
+            tokio::spawn(async move { sender.send(Ok(archive.into())).await });
+            Ok(Some(receiver))
+        })
+    }
+
+    fn remove<'a>(&'a self, id: &'a str) -> Answer<'a, ()> {
+        Box::pin(async move {
+            self.awake()?;
+            self.vanish(id);
+            Ok(())
+        })
+    }
+
+    fn own<'a>(&'a self, grid: &'a str, runner: RunnerId) -> Answer<'a, Vec<Own>> {
+        Box::pin(async move {
+            self.awake()?;
+            let runner = runner.to_string();
+            let containers = self.containers();
+            let mine = containers.iter().filter_map(|(id, container)| {
+                let labels = &container.plan.labels;
+                let is = |key, value: &str| labels.get(key).is_some_and(|found| found == value);
+                let attempt = labels.get(label::ATTEMPT)?.parse().ok().map(dsg_schemas::ids::AttemptId)?;
+                (is(label::GRID, grid) && is(label::RUNNER, &runner)).then(|| Own {
+                    id: id.clone(),
+                    attempt,
+                    labels: labels.clone(),
+                })
+            });
+            Ok(mine.collect())
+        })
+    }
+
+    fn disk_free(&self) -> Answer<'_, Option<u64>> {
+        Box::pin(async { Ok(None) })
+    }
+}
+
+fn is_live(state: &State) -> bool {
+    match state {
+        State::Created | State::Running { .. } | State::Paused => true,
+        State::Exited(_) | State::Gone => false,
+    }
+}
+
+fn missing(id: &str) -> Failure {
+    failure(EndReason::EngineError, format!("there is no container {id}"))
+}
+
+/// As an engine would pack `path`: a file alone, or a folder with everything below it.
+fn archive(files: &BTreeMap<String, String>, path: &str) -> Option<Vec<u8>> {
+    let path = path.trim_end_matches('/');
+    let base = path.rsplit('/').next().unwrap_or(path);
+    let mut archive = tar::Builder::new(Vec::new());
+    let mut found = false;
+    for (name, text) in files {
+        let Some(under) = name.strip_prefix(path).filter(|under| under.is_empty() || under.starts_with('/')) else {
+            continue;
+        };
+        let mut header = tar::Header::new_gnu();
+        header.set_size(text.len() as u64);
+        header.set_mode(0o644);
+        archive.append_data(&mut header, format!("{base}{under}"), text.as_bytes()).ok()?;
+        found = true;
+    }
+    archive.into_inner().ok().filter(|_| found)
+}

@@ -1,0 +1,184 @@
+//! Join: the one moment in which the server's certificate authority is not yet known. It is fetched over a connection that
+//! verifies nothing, compared with the fingerprint in the token, and from then on it is the only one that is believed; the
+//! token itself is sent after that only.
+use std::net::IpAddr;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use reqwest::{Certificate, Client, ClientBuilder, Url};
+use sha2::{Digest, Sha256};
+
+use super::{CALL, LinkError, exchange};
+use crate::hex;
+use crate::spool::Identity;
+
+#[derive(Debug, thiserror::Error)]
+pub enum JoinError {
+    #[error("{0:?} is not the address of a server; write for instance https://lab:8420")]
+    Address(String),
+    #[error("{0} would send the token unencrypted; use https://, or say --insecure-http if the network is yours alone")]
+    Unencrypted(String),
+    #[error("this is not a join token: it begins with dsg_j_; make one with dsg token join")]
+    NotAToken,
+    #[error(
+        "the token carries no fingerprint of the server's certificate authority; make a new one with dsg token join"
+    )]
+    NoFingerprint,
+    #[error(
+        "the server at {server} is not the one that made this token: its certificate authority is {found}, the token \
+         says {expected}; do not use the token again before you know why"
+    )]
+    Impostor { server: String, found: String, expected: String },
+    #[error("cannot join {server}: {source}")]
+    Link { server: String, source: LinkError },
+}
+
+/// `dsg_j_<secret>` or `dsg_j_<secret>.<hex sha256 of the CA certificate>`.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Token<'a> {
+    pub whole: &'a str,
+    pub fingerprint: Option<&'a str>,
+}
+
+impl Token<'_> {
+    pub fn parse(text: &str) -> Result<Token<'_>, JoinError> {
+        let whole = text.trim();
+        if !whole.starts_with("dsg_j_") {
+            return Err(JoinError::NotAToken);
+        }
+        let fingerprint = whole.split_once('.').map(|(_, fingerprint)| fingerprint);
+        if fingerprint.is_some_and(|text| text.len() != 64 || !text.bytes().all(|c| c.is_ascii_hexdigit())) {
+            return Err(JoinError::NotAToken);
+        }
+        Ok(Token { whole, fingerprint })
+    }
+}
+
+/// Exchanges a join token for an identity.
+pub async fn join(server: &str, token: &str, name: &str, insecure_http: bool) -> Result<Identity, JoinError> {
+    let token = Token::parse(token)?;
+    let url = address(server, insecure_http)?;
+    let base = url.as_str().trim_end_matches('/').to_owned();
+    let fail = |source| JoinError::Link { server: base.clone(), source };
+    let ca_pem = match url.scheme() {
+        "https" => Some(authority(&base, token.fingerprint.ok_or(JoinError::NoFingerprint)?).await?),
+        _ => None,
+    };
+    let client = client(ca_pem.as_deref()).map_err(fail)?;
+    let answer = exchange(&client, &base, token.whole, name).await.map_err(fail)?;
+    Ok(Identity {
+        server: base,
+        runner: answer.runner,
+        name: answer.name,
+        grid: answer.grid,
+        credential: answer.credential,
+        ca_pem,
+    })
+}
+
+/// A client that believes this authority only (with plain HTTP: none).
+pub(super) fn client(ca_pem: Option<&str>) -> Result<Client, LinkError> {
+    let certificates = match ca_pem {
+        Some(pem) => Certificate::from_pem_bundle(pem.as_bytes()).map_err(|e| LinkError::Certificate(e.to_string()))?,
+        None => Vec::new(),
+    };
+    builder().tls_certs_only(certificates).build().map_err(|error| LinkError::Certificate(error.to_string()))
+}
+
+fn builder() -> ClientBuilder {
+    // Fails only where somebody else has installed one, which serves as well.
+    drop(rustls::crypto::ring::default_provider().install_default());
+    Client::builder()
+        .no_proxy()
+        .tcp_nodelay(true)
+        .connect_timeout(Duration::from_secs(10))
+        .tcp_keepalive(Duration::from_secs(30))
+        .redirect(reqwest::redirect::Policy::none())
+        .user_agent(concat!("dsg-runner/", env!("CARGO_PKG_VERSION")))
+}
+
+fn address(server: &str, insecure_http: bool) -> Result<Url, JoinError> {
+    let wrong = || JoinError::Address(server.to_owned());
+    let url = Url::parse(server).map_err(|_| wrong())?;
+    let host = url.host_str().ok_or_else(wrong)?.trim_matches(['[', ']']);
+    if !matches!(url.path(), "" | "/") || url.query().is_some() || !url.username().is_empty() {
+        return Err(wrong());
+    }
+    let loopback = host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
+    match url.scheme() {
+        "https" => Ok(url),
+        "http" if loopback || insecure_http => Ok(url),
+        "http" => Err(JoinError::Unencrypted(server.to_owned())),
+        _ => Err(wrong()),
+    }
+}
+
+async fn authority(base: &str, expected: &str) -> Result<String, JoinError> {
+    let fail = |source| JoinError::Link { server: base.to_owned(), source };
+    let unverified =
+        builder().tls_danger_accept_invalid_certs(true).build().map_err(|error| fail(LinkError::from(error)))?;
+    let pem = async {
+        unverified.get(format!("{base}/api/v1/ca")).timeout(CALL).send().await?.error_for_status()?.text().await
+    };
+    let pem = pem.await.map_err(|error| fail(error.into()))?;
+    let found = fingerprint(&pem).ok_or_else(|| fail(LinkError::Broken("it sends no certificate".to_owned())))?;
+    if !found.eq_ignore_ascii_case(expected) {
+        let (server, expected) = (base.to_owned(), expected.to_owned());
+        return Err(JoinError::Impostor { server, found, expected });
+    }
+    Ok(pem)
+}
+
+/// Of a PEM text that holds exactly one certificate.
+fn fingerprint(pem: &str) -> Option<String> {
+    let (_, rest) = pem.split_once("-----BEGIN CERTIFICATE-----")?;
+    let (body, after) = rest.split_once("-----END CERTIFICATE-----")?;
+    if after.contains("-----BEGIN") {
+        return None;
+    }
+    let der = STANDARD.decode(body.split_whitespace().collect::<String>()).ok()?;
+    Some(hex(&Sha256::digest(der)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_are_taken_apart_or_refused() {
+        let fingerprint = "ab".repeat(32);
+        let whole = format!("dsg_j_secret.{fingerprint}");
+        let token = Token::parse(&whole).expect("a token");
+        assert_eq!(token, Token { whole: &whole, fingerprint: Some(&fingerprint) });
+        assert_eq!(Token::parse(" dsg_j_secret\n").expect("a token").fingerprint, None);
+        for wrong in ["", "dsg_u_x", "dsg_j_x.abc", &format!("dsg_j_x.{}", "zz".repeat(32))] {
+            assert!(Token::parse(wrong).is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn only_loopback_may_be_plain_unless_said() {
+        for (server, insecure, fine) in [
+            ("https://lab:8420", false, true),
+            ("http://127.0.0.1:8420", false, true),
+            ("http://[::1]:8420/", false, true),
+            ("http://localhost:1", false, true),
+            ("http://lab:8420", false, false),
+            ("http://lab:8420", true, true),
+            ("ftp://lab", true, false),
+            ("lab:8420", true, false),
+            ("https://lab:8420/grid", false, false),
+        ] {
+            assert_eq!(address(server, insecure).is_ok(), fine, "{server}");
+        }
+    }
+
+    #[test]
+    fn the_fingerprint_is_of_the_one_certificate() {
+        let pem = "-----BEGIN CERTIFICATE-----\naGVs\nbG8=\n-----END CERTIFICATE-----\n";
+        assert_eq!(fingerprint(pem), Some(hex(&Sha256::digest(b"hello"))));
+        assert_eq!(fingerprint(&pem.repeat(2)), None);
+        assert_eq!(fingerprint("nothing"), None);
+    }
+}

@@ -1,0 +1,348 @@
+//! What the runner does next. Pure: no clock, no socket, no engine; the agent names what happened, this decides, the agent
+//! carries it out.
+//!
+//! There are two kinds of sync. One with *news* (something ended or moved on) asks for an answer at once and is waited for. An
+//! *idle* one is held by the server until there is work; news supersede it, and its answer, if it still comes, is dropped by
+//! its `seq`: whatever it ordered is ordered again.
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+
+use dsg_schemas::ids::{AttemptId, SessionId};
+use dsg_schemas::limits::{RENEW_MS, SYNC_WAIT_MS};
+use dsg_schemas::wire::{
+    AttemptReport, HelloAnswer, Load, Orders, Phase, StartOrder, StopOrder, SyncAnswer, SyncRequest,
+};
+
+/// Milliseconds of a clock that never goes back.
+pub type Millis = u64;
+
+/// An end is told at once; the moment is for others that end with it.
+const ENDED_DELAY_MS: Millis = 2;
+/// New orders were taken: whatever ends quickly is told together with the taking.
+const TAKEN_DELAY_MS: Millis = 5;
+const PHASE_DELAY_MS: Millis = 50;
+const NOTE_DELAY_MS: Millis = 1_000;
+const BACKOFF_FIRST_MS: Millis = 250;
+/// Well below the lease, so that one good request in a bad hour keeps what is held.
+const BACKOFF_MAX_MS: Millis = 10_000;
+/// A server that does not hold idle syncs must not make us spin.
+const IDLE_PAUSE_MS: Millis = 1_000;
+
+/// Everything that can happen to a runner.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// The server gave a session.
+    Greeted(HelloAnswer),
+    /// From the life of an attempt.
+    Progress(AttemptId, Phase),
+    Answered(SyncAnswer),
+    /// A hello (`seq` 0) or a sync did not come through.
+    Failed {
+        seq: u64,
+        failure: Failure,
+    },
+    /// Why nothing new is taken, or that all is well again.
+    Health(Option<String>),
+    /// The process is asked to end; containers stay.
+    Stopping,
+    /// Time passed.
+    Wake,
+}
+
+/// How a request failed, as far as it matters here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// No answer, or one that says "later".
+    Unreachable,
+    /// The server does not know our session.
+    HelloFirst,
+    /// The server has seen a newer `seq` of this session.
+    StaleSeq,
+}
+
+/// What is to be done.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Step {
+    Hello,
+    Sync(Box<SyncRequest>),
+    Start(Box<StartOrder>),
+    Stop(StopOrder),
+    /// The server has settled it: drop what is left of it.
+    Forget(AttemptId),
+    /// The server was told, or cannot be told: end the process.
+    Quit,
+}
+
+#[derive(Debug)]
+struct Held {
+    phase: Phase,
+    stopping: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Flight {
+    Hello,
+    News { seq: u64, last: bool },
+    Idle { seq: u64, since: Millis },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mode {
+    Serving,
+    /// The last sync is still owed.
+    Stopping,
+    Stopped,
+}
+
+/// The runner's own mind.
+#[derive(Debug)]
+pub struct Plan {
+    held: BTreeMap<AttemptId, Held>,
+    session: Option<SessionId>,
+    renew_ms: Millis,
+    seq: u64,
+    flight: Option<Flight>,
+    /// When the news that are there shall be sent.
+    news_at: Option<Millis>,
+    not_before: Millis,
+    idle_not_before: Millis,
+    failures: u32,
+    no_more: Option<String>,
+    mode: Mode,
+    random: u64,
+}
+
+impl Plan {
+    /// `adopted`: what an earlier life of this runner left, as far as it is known.
+    pub fn new(adopted: impl IntoIterator<Item = (AttemptId, Phase)>, random: u64) -> Plan {
+        let held = adopted.into_iter().map(|(attempt, phase)| (attempt, Held { phase, stopping: false })).collect();
+        Plan {
+            held,
+            session: None,
+            renew_ms: RENEW_MS,
+            seq: 0,
+            flight: None,
+            news_at: Some(0),
+            not_before: 0,
+            idle_not_before: 0,
+            failures: 0,
+            no_more: None,
+            mode: Mode::Serving,
+            random: random | 1,
+        }
+    }
+
+    /// Takes in what happened and says what is to be done.
+    pub fn handle(&mut self, now: Millis, event: Event) -> Vec<Step> {
+        let mut steps = Vec::new();
+        match event {
+            Event::Greeted(answer) => self.greeted(now, &answer),
+            Event::Progress(attempt, phase) => self.progress(now, attempt, phase),
+            Event::Answered(answer) => self.answered(now, answer, &mut steps),
+            Event::Failed { seq, failure } => self.failed(now, seq, failure),
+            Event::Health(no_more) => {
+                if self.no_more != no_more {
+                    self.no_more = no_more;
+                    self.tell_by(now + PHASE_DELAY_MS);
+                }
+            }
+            Event::Stopping => {
+                if self.mode == Mode::Serving {
+                    self.mode = Mode::Stopping;
+                    self.no_more = Some("the runner is stopping".to_owned());
+                    self.news_at = Some(now);
+                    self.not_before = now;
+                }
+            }
+            Event::Wake => {}
+        }
+        self.talk(now, &mut steps);
+        steps
+    }
+
+    /// When [`Event::Wake`] is wanted, if nothing else happens.
+    pub fn wake_at(&self) -> Option<Millis> {
+        match (self.mode, self.flight) {
+            (Mode::Stopped, _) | (_, Some(Flight::Hello | Flight::News { .. })) => None,
+            (_, Some(Flight::Idle { .. })) => self.news_at.map(|at| at.max(self.not_before)),
+            (_, None) => Some(self.news_at.unwrap_or(self.idle_not_before).max(self.not_before)),
+        }
+    }
+
+    /// What is held, for the log.
+    pub fn holds(&self) -> usize {
+        self.held.len()
+    }
+
+    fn greeted(&mut self, now: Millis, answer: &HelloAnswer) {
+        if self.flight == Some(Flight::Hello) {
+            self.flight = None;
+        }
+        self.session = Some(answer.session);
+        self.renew_ms = answer.renew_ms.clamp(1_000, SYNC_WAIT_MS);
+        self.seq = 0;
+        self.failures = 0;
+        self.news_at = Some(now);
+    }
+
+    fn progress(&mut self, now: Millis, attempt: AttemptId, phase: Phase) {
+        // What was forgotten meanwhile has nothing more to say.
+        let Some(held) = self.held.get_mut(&attempt) else { return };
+        if matches!(held.phase, Phase::Ended(_)) || held.phase == phase {
+            return;
+        }
+        let delay = match &phase {
+            Phase::Preparing { .. } => NOTE_DELAY_MS,
+            Phase::Running { .. } | Phase::Storing => PHASE_DELAY_MS,
+            Phase::Ended(_) => ENDED_DELAY_MS,
+        };
+        held.phase = phase;
+        self.tell_by(now + delay);
+    }
+
+    fn answered(&mut self, now: Millis, answer: SyncAnswer, steps: &mut Vec<Step>) {
+        let last = match self.flight {
+            Some(Flight::News { seq, last }) if seq == answer.seq => last,
+            Some(Flight::Idle { seq, since }) if seq == answer.seq => {
+                if answer.orders.is_empty() && now < since + IDLE_PAUSE_MS {
+                    self.idle_not_before = now + IDLE_PAUSE_MS;
+                }
+                false
+            }
+            Some(Flight::Hello | Flight::News { .. } | Flight::Idle { .. }) | None => return,
+        };
+        self.flight = None;
+        self.failures = 0;
+        if last {
+            self.mode = Mode::Stopped;
+        } else {
+            self.take(now, answer.orders, steps);
+        }
+    }
+
+    fn take(&mut self, now: Millis, orders: Orders, steps: &mut Vec<Step>) {
+        let Orders { start, stop, forget } = orders;
+        for attempt in forget {
+            match self.held.get_mut(&attempt) {
+                Some(Held { phase: Phase::Ended(_), .. }) => {
+                    self.held.remove(&attempt);
+                    steps.push(Step::Forget(attempt));
+                }
+                // Settled without us: end it; the next answer says forget again.
+                Some(held) if !held.stopping => {
+                    held.stopping = true;
+                    steps.push(Step::Stop(StopOrder { attempt, reason: dsg_schemas::reason::EndReason::Cancelled }));
+                }
+                Some(_) | None => {}
+            }
+        }
+        for order in stop {
+            if let Some(held) = self.held.get_mut(&order.attempt)
+                && !held.stopping
+                && !matches!(held.phase, Phase::Ended(_))
+            {
+                held.stopping = true;
+                steps.push(Step::Stop(order));
+            }
+        }
+        if self.mode != Mode::Serving {
+            return;
+        }
+        for order in start {
+            if !self.held.contains_key(&order.attempt) {
+                let phase = Phase::Preparing { note: String::new() };
+                self.held.insert(order.attempt, Held { phase, stopping: false });
+                self.tell_by(now + TAKEN_DELAY_MS);
+                steps.push(Step::Start(Box::new(order)));
+            }
+        }
+    }
+
+    fn failed(&mut self, now: Millis, seq: u64, failure: Failure) {
+        let last = match self.flight {
+            Some(Flight::Hello) if seq == 0 => false,
+            Some(Flight::News { seq: sent, last }) if seq == sent => last,
+            Some(Flight::Idle { seq: sent, .. }) if seq == sent => false,
+            Some(Flight::Hello | Flight::News { .. } | Flight::Idle { .. }) | None => return,
+        };
+        self.flight = None;
+        if last {
+            self.mode = Mode::Stopped;
+        }
+        match failure {
+            Failure::HelloFirst => self.session = None,
+            // Ours is behind what the server has seen: jump ahead of it.
+            Failure::StaleSeq => self.seq += 1_000,
+            Failure::Unreachable => {}
+        }
+        self.failures = self.failures.saturating_add(1);
+        // A first refusal of the session costs no wait: it is what a server says after its restart.
+        let wait = if failure == Failure::Unreachable || self.failures > 1 { self.backoff() } else { 0 };
+        self.not_before = now + wait;
+        self.news_at = Some(now);
+    }
+
+    fn talk(&mut self, now: Millis, steps: &mut Vec<Step>) {
+        if self.mode == Mode::Stopped {
+            return self.quit(steps);
+        }
+        if matches!(self.flight, Some(Flight::Hello | Flight::News { .. })) || now < self.not_before {
+            return;
+        }
+        let Some(session) = self.session else {
+            if self.mode == Mode::Stopping {
+                return self.quit(steps);
+            }
+            self.flight = Some(Flight::Hello);
+            return steps.push(Step::Hello);
+        };
+        let news = self.news_at.is_some_and(|at| at <= now);
+        let idle = self.flight.is_none() && self.news_at.is_none() && self.idle_not_before <= now;
+        if !news && !idle {
+            return;
+        }
+        self.seq += 1;
+        self.flight = Some(if news {
+            self.news_at = None;
+            Flight::News { seq: self.seq, last: self.mode == Mode::Stopping }
+        } else {
+            Flight::Idle { seq: self.seq, since: now }
+        });
+        steps.push(Step::Sync(Box::new(self.request(session, news))));
+    }
+
+    fn request(&self, session: SessionId, news: bool) -> SyncRequest {
+        let report =
+            |(attempt, held): (&AttemptId, &Held)| AttemptReport { attempt: *attempt, phase: held.phase.clone() };
+        let hold_ms = if self.held.is_empty() { SYNC_WAIT_MS } else { self.renew_ms.min(SYNC_WAIT_MS) };
+        SyncRequest {
+            session,
+            seq: self.seq,
+            attempts: self.held.iter().map(report).collect(),
+            no_more: self.no_more.clone(),
+            load: Load::default(),
+            facts: None,
+            wait_ms: if news { 0 } else { hold_ms },
+        }
+    }
+
+    fn quit(&mut self, steps: &mut Vec<Step>) {
+        self.mode = Mode::Stopped;
+        steps.push(Step::Quit);
+    }
+
+    fn tell_by(&mut self, at: Millis) {
+        self.news_at = Some(self.news_at.map_or(at, |old| old.min(at)));
+    }
+
+    /// Doubles up to a bound; the upper half is random, so that a hundred runners do not come back in one moment.
+    fn backoff(&mut self) -> Millis {
+        self.random ^= self.random << 13;
+        self.random ^= self.random >> 7;
+        self.random ^= self.random << 17;
+        let whole = (BACKOFF_FIRST_MS << self.failures.saturating_sub(1).min(8)).min(BACKOFF_MAX_MS);
+        whole / 2 + self.random % (whole / 2 + 1)
+    }
+}

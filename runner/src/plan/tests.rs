@@ -1,0 +1,254 @@
+//! The plan as a table: what happens, at which moment, and what it wants done.
+use dsg_schemas::ids::RunnerId;
+use dsg_schemas::reason::EndReason;
+use dsg_schemas::wire::Ended;
+
+use super::*;
+use crate::attempt::test_order;
+
+const A: AttemptId = AttemptId(1);
+const B: AttemptId = AttemptId(2);
+
+fn greeted(session: u64) -> Event {
+    Event::Greeted(HelloAnswer {
+        runner: RunnerId(1),
+        name: "ada".to_owned(),
+        grid: "g".to_owned(),
+        session: SessionId(session),
+        lease_ms: 60_000,
+        renew_ms: 15_000,
+    })
+}
+
+fn orders(seq: u64, start: &[AttemptId], stop: &[AttemptId], forget: &[AttemptId]) -> Event {
+    let start = start.iter().map(|attempt| test_order(attempt.0)).collect();
+    let stop = stop.iter().map(|attempt| StopOrder { attempt: *attempt, reason: EndReason::Cancelled }).collect();
+    Event::Answered(SyncAnswer { seq, orders: Orders { start, stop, forget: forget.to_vec() }, drain: false })
+}
+
+fn nothing(seq: u64) -> Event {
+    orders(seq, &[], &[], &[])
+}
+
+fn ended() -> Phase {
+    Phase::Ended(Box::new(Ended::before_start(EndReason::Succeeded, "")))
+}
+
+fn running() -> Phase {
+    Phase::Running { since_ms: 1 }
+}
+
+/// Steps in short: `hello`, `news 3 [1 running]`, `idle 4 []`, `start 1`, `stop 1`, `forget 1`, `quit`.
+fn shown(steps: &[Step]) -> Vec<String> {
+    steps
+        .iter()
+        .map(|step| match step {
+            Step::Hello => "hello".to_owned(),
+            Step::Sync(request) => {
+                let kind = if request.wait_ms == 0 { "news" } else { "idle" };
+                let phases: Vec<_> =
+                    request.attempts.iter().map(|held| format!("{} {}", held.attempt, word(held))).collect();
+                let more = if request.no_more.is_some() { " no more" } else { "" };
+                format!("{kind} {} [{}]{more}", request.seq, phases.join(", "))
+            }
+            Step::Start(order) => format!("start {}", order.attempt),
+            Step::Stop(order) => format!("stop {}", order.attempt),
+            Step::Forget(attempt) => format!("forget {attempt}"),
+            Step::Quit => "quit".to_owned(),
+        })
+        .collect()
+}
+
+fn word(held: &AttemptReport) -> &'static str {
+    match held.phase {
+        Phase::Preparing { .. } => "preparing",
+        Phase::Running { .. } => "running",
+        Phase::Storing => "storing",
+        Phase::Ended(_) => "ended",
+    }
+}
+
+/// Each row: the moment, what happens, and what must come of it.
+fn check(mut plan: Plan, rows: Vec<(Millis, Event, &[&str])>) -> Plan {
+    for (n, (now, event, expected)) in rows.into_iter().enumerate() {
+        let shown_event = format!("{event:?}");
+        assert_eq!(shown(&plan.handle(now, event)), expected, "row {n} at {now}: {shown_event}");
+    }
+    plan
+}
+
+fn fresh() -> Plan {
+    Plan::new([], 7)
+}
+
+#[test]
+fn an_attempt_from_offer_to_forget() {
+    check(
+        fresh(),
+        vec![
+            (0, Event::Wake, &["hello"]),
+            (1, greeted(5), &["news 1 []"]),
+            (2, nothing(1), &["idle 2 []"]),
+            (100, orders(2, &[A], &[], &[]), &["start 1"]),
+            (105, Event::Wake, &["news 3 [1 preparing]"]),
+            (106, nothing(3), &["idle 4 [1 preparing]"]),
+            (110, Event::Progress(A, running()), &[]),
+            (160, Event::Wake, &["news 5 [1 running]"]),
+            (161, nothing(5), &["idle 6 [1 running]"]),
+            (170, Event::Progress(A, ended()), &[]),
+            (172, Event::Wake, &["news 7 [1 ended]"]),
+            // Repeated until it is forgotten.
+            (173, nothing(7), &["idle 8 [1 ended]"]),
+            (180, orders(8, &[], &[], &[A]), &["forget 1", "idle 9 []"]),
+            (181, Event::Progress(A, running()), &[]),
+        ],
+    );
+}
+
+#[test]
+fn an_answer_to_an_older_sync_is_dropped() {
+    let plan = check(
+        fresh(),
+        vec![
+            (0, Event::Wake, &["hello"]),
+            (0, greeted(5), &["news 1 []"]),
+            (0, orders(1, &[A], &[], &[]), &["start 1"]),
+            (5, Event::Wake, &["news 2 [1 preparing]"]),
+            (6, nothing(2), &["idle 3 [1 preparing]"]),
+            (7, Event::Progress(A, ended()), &[]),
+            (9, Event::Wake, &["news 4 [1 ended]"]),
+            (10, orders(3, &[B], &[A], &[A]), &[]),
+            (11, orders(2, &[B], &[], &[]), &[]),
+            (12, orders(4, &[], &[], &[A]), &["forget 1", "idle 5 []"]),
+        ],
+    );
+    assert_eq!(plan.holds(), 0);
+}
+
+#[test]
+fn a_lost_answer_is_asked_for_again_with_all_that_is_held() {
+    let plan = check(
+        Plan::new([(A, running())], 7),
+        vec![
+            (0, Event::Wake, &["hello"]),
+            (0, greeted(5), &["news 1 [1 running]"]),
+            (50, Event::Failed { seq: 1, failure: Failure::Unreachable }, &[]),
+            (60, Event::Progress(A, ended()), &[]),
+            (62, Event::Wake, &[]),
+            (400, Event::Wake, &["news 2 [1 ended]"]),
+            // The old one was lost, not late: but should it come, it changes nothing.
+            (401, orders(1, &[B], &[], &[]), &[]),
+            (500, Event::Failed { seq: 1, failure: Failure::Unreachable }, &[]),
+        ],
+    );
+    assert_eq!(plan.wake_at(), None, "the request in flight has a deadline of its own");
+}
+
+#[test]
+fn offers_that_are_held_already_are_not_started_twice_and_stops_are_given_once() {
+    check(
+        Plan::new([(A, running())], 7),
+        vec![
+            (0, Event::Wake, &["hello"]),
+            (0, greeted(5), &["news 1 [1 running]"]),
+            (1, orders(1, &[A], &[A], &[]), &["stop 1", "idle 2 [1 running]"]),
+            (2, orders(2, &[], &[A, B], &[]), &["idle 3 [1 running]"]),
+            // Settled by the server while it still runs: it is ended first.
+            (3, orders(3, &[], &[], &[A, B]), &["idle 4 [1 running]"]),
+        ],
+    );
+    check(
+        Plan::new([(A, running())], 7),
+        vec![
+            (0, Event::Wake, &["hello"]),
+            (0, greeted(5), &["news 1 [1 running]"]),
+            (1, orders(1, &[], &[], &[A]), &["stop 1", "idle 2 [1 running]"]),
+        ],
+    );
+}
+
+#[test]
+fn a_server_that_restarted_is_greeted_again() {
+    check(
+        Plan::new([(A, running())], 7),
+        vec![
+            (0, Event::Wake, &["hello"]),
+            (0, greeted(5), &["news 1 [1 running]"]),
+            (1, nothing(1), &["idle 2 [1 running]"]),
+            (9, Event::Failed { seq: 2, failure: Failure::HelloFirst }, &["hello"]),
+            (10, greeted(6), &["news 1 [1 running]"]),
+            (11, Event::Failed { seq: 1, failure: Failure::StaleSeq }, &["news 1002 [1 running]"]),
+        ],
+    );
+}
+
+#[test]
+fn a_stop_of_the_process_is_told_once_and_takes_nothing_more() {
+    check(
+        Plan::new([(A, running())], 7),
+        vec![
+            (0, Event::Wake, &["hello"]),
+            (0, greeted(5), &["news 1 [1 running]"]),
+            (1, Event::Stopping, &[]),
+            (2, orders(1, &[B], &[], &[]), &["news 2 [1 running] no more"]),
+            (3, nothing(2), &["quit"]),
+        ],
+    );
+    check(
+        fresh(),
+        vec![
+            (0, Event::Wake, &["hello"]),
+            (0, greeted(5), &["news 1 []"]),
+            (1, nothing(1), &["idle 2 []"]),
+            (5, Event::Stopping, &["news 3 [] no more"]),
+            (6, Event::Failed { seq: 3, failure: Failure::Unreachable }, &["quit"]),
+        ],
+    );
+    check(fresh(), vec![(0, Event::Wake, &["hello"]), (1, Event::Stopping, &[])]);
+}
+
+#[test]
+fn a_server_that_answers_idle_syncs_at_once_does_not_make_us_spin() {
+    let plan = check(
+        fresh(),
+        vec![
+            (0, Event::Wake, &["hello"]),
+            (0, greeted(5), &["news 1 []"]),
+            (1, nothing(1), &["idle 2 []"]),
+            (2, nothing(2), &[]),
+        ],
+    );
+    assert_eq!(plan.wake_at(), Some(1_002));
+}
+
+#[test]
+fn waits_grow_with_failures_and_stay_below_the_lease() {
+    let mut plan = fresh();
+    assert_eq!(shown(&plan.handle(0, Event::Wake)), ["hello"]);
+    let (mut now, mut waits) = (0, Vec::new());
+    for _ in 0..20 {
+        assert_eq!(shown(&plan.handle(now, Event::Failed { seq: 0, failure: Failure::Unreachable })), [""; 0]);
+        let at = plan.wake_at().expect("a next try");
+        waits.push(at - now);
+        now = at;
+        assert_eq!(shown(&plan.handle(now, Event::Wake)), ["hello"]);
+    }
+    assert!(waits[0] <= BACKOFF_FIRST_MS && waits.iter().all(|wait| *wait <= BACKOFF_MAX_MS), "{waits:?}");
+    assert!(waits[19] >= BACKOFF_MAX_MS / 2, "{waits:?}");
+}
+
+#[test]
+fn trouble_is_told_when_it_changes() {
+    check(
+        fresh(),
+        vec![
+            (0, Event::Wake, &["hello"]),
+            (0, greeted(5), &["news 1 []"]),
+            (1, nothing(1), &["idle 2 []"]),
+            (5, Event::Health(None), &[]),
+            (6, Event::Health(Some("no engine".to_owned())), &[]),
+            (56, Event::Wake, &["news 3 [] no more"]),
+            (57, nothing(3), &["idle 4 [] no more"]),
+        ],
+    );
+}

@@ -1,0 +1,156 @@
+//! Blobs by their sha256, verified once when they come in; the least recently used go when there are too many. Attempts hold
+//! hard links of their own, so that nothing in use disappears.
+use std::collections::HashMap;
+use std::fs::{self, File, FileTimes, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::SystemTime;
+
+use futures_util::StreamExt;
+use sha2::{Digest, Sha256};
+
+use crate::hex;
+use crate::link::{Link, LinkError};
+
+#[derive(Debug)]
+pub struct Cache {
+    folder: PathBuf,
+    capacity_bytes: u64,
+    /// One download per blob at a time; whoever comes second finds it done.
+    flights: Mutex<HashMap<String, Weak<tokio::sync::Mutex<()>>>>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum CacheError {
+    #[error("{0:?} is not a sha256")]
+    Name(String),
+    #[error("the server does not give {sha256}: {source}")]
+    Server { sha256: String, source: LinkError },
+    #[error("{sha256} does not have its promised content: {found} came, {size} bytes")]
+    Content { sha256: String, found: String, size: u64 },
+    #[error("cannot store {sha256} at the runner")]
+    Disk { sha256: String, source: io::Error },
+}
+
+impl Cache {
+    pub(super) fn new(folder: PathBuf, capacity_bytes: u64) -> Cache {
+        Cache { folder, capacity_bytes, flights: Mutex::default() }
+    }
+
+    /// Puts the blob at `target`, from the cache or from the server. Goes on where an earlier try stopped.
+    pub async fn place(&self, link: &Link, sha256: &str, size: u64, target: &Path) -> Result<(), CacheError> {
+        if sha256.len() != 64 || !sha256.bytes().all(|c| c.is_ascii_digit() || (b'a'..=b'f').contains(&c)) {
+            return Err(CacheError::Name(sha256.to_owned()));
+        }
+        let flight = self.flight(sha256);
+        let _turn = flight.lock().await;
+        let disk = |source| CacheError::Disk { sha256: sha256.to_owned(), source };
+        let kept = self.folder.join(sha256);
+        if !kept.metadata().is_ok_and(|found| found.len() == size) {
+            self.download(link, sha256, size, &kept).await?;
+        }
+        touch(&kept);
+        if let Some(parent) = target.parent() {
+            fs::create_dir_all(parent).map_err(disk)?;
+        }
+        match fs::hard_link(&kept, target) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+            other => other.map_err(disk),
+        }
+    }
+
+    fn flight(&self, sha256: &str) -> Arc<tokio::sync::Mutex<()>> {
+        let mut flights = self.flights.lock().unwrap_or_else(PoisonError::into_inner);
+        flights.retain(|_, flight| flight.strong_count() > 0);
+        if let Some(flight) = flights.get(sha256).and_then(Weak::upgrade) {
+            return flight;
+        }
+        let flight = Arc::new(tokio::sync::Mutex::new(()));
+        flights.insert(sha256.to_owned(), Arc::downgrade(&flight));
+        flight
+    }
+
+    async fn download(&self, link: &Link, sha256: &str, size: u64, kept: &Path) -> Result<(), CacheError> {
+        let disk = |source| CacheError::Disk { sha256: sha256.to_owned(), source };
+        let part = kept.with_extension("part");
+        let mut file = OpenOptions::new().create(true).append(true).open(&part).map_err(disk)?;
+        let mut have = file.metadata().map_err(disk)?.len();
+        if have > size {
+            file.set_len(0).map_err(disk)?;
+            have = 0;
+        }
+        if have < size || size == 0 {
+            let server = |source| CacheError::Server { sha256: sha256.to_owned(), source };
+            let mut pieces = std::pin::pin!(link.blob(sha256, have).await.map_err(server)?);
+            while let Some(piece) = pieces.next().await {
+                file.write_all(&piece.map_err(server)?).map_err(disk)?;
+            }
+        }
+        file.sync_all().map_err(disk)?;
+        let path = part.clone();
+        let (found, length) = tokio::task::spawn_blocking(move || hash_file(&path))
+            .await
+            .map_err(|error| disk(io::Error::other(error)))?
+            .map_err(disk)?;
+        if length < size {
+            let cut = LinkError::Unreachable(format!("the transfer ended after {length} of {size} bytes"));
+            return Err(CacheError::Server { sha256: sha256.to_owned(), source: cut });
+        }
+        if found != sha256 {
+            fs::remove_file(&part).map_err(disk)?;
+            return Err(CacheError::Content { sha256: sha256.to_owned(), found, size: length });
+        }
+        fs::set_permissions(&part, fs::Permissions::from_mode(0o444)).map_err(disk)?;
+        fs::rename(&part, kept).map_err(disk)?;
+        self.evict(kept);
+        Ok(())
+    }
+
+    /// Keeps the newest within the capacity; the one just fetched always stays.
+    fn evict(&self, newest: &Path) {
+        let Ok(entries) = fs::read_dir(&self.folder) else { return };
+        let mut blobs: Vec<(SystemTime, u64, PathBuf)> = entries
+            .filter_map(|entry| {
+                let entry = entry.ok()?;
+                let found = entry.metadata().ok()?;
+                Some((found.modified().ok()?, found.len(), entry.path()))
+            })
+            .filter(|(_, _, path)| path != newest && path.extension().is_none())
+            .collect();
+        blobs.sort_by(|one, other| other.0.cmp(&one.0));
+        let mut total = newest.metadata().map_or(0, |found| found.len());
+        for (_, size, path) in blobs {
+            total += size;
+            if total > self.capacity_bytes
+                && let Err(error) = fs::remove_file(&path)
+            {
+                tracing::warn!(path = %path.display(), %error, "cannot remove a cached blob");
+            }
+        }
+    }
+}
+
+fn touch(path: &Path) {
+    let now = FileTimes::new().set_modified(SystemTime::now());
+    if let Err(error) = File::open(path).and_then(|file| file.set_times(now)) {
+        tracing::debug!(path = %path.display(), %error, "cannot mark a cached blob as used");
+    }
+}
+
+fn hash_file(path: &Path) -> io::Result<(String, u64)> {
+    let mut file = File::open(path)?;
+    let mut hash = Sha256::new();
+    let mut buffer = vec![0; 256 << 10];
+    let mut length = 0;
+    loop {
+        match file.read(&mut buffer)? {
+            0 => return Ok((hex(&hash.finalize()), length)),
+            read => {
+                hash.update(&buffer[..read]);
+                length += read as u64;
+            }
+        }
+    }
+}

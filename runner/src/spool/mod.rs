@@ -1,0 +1,101 @@
+//! What a runner must not forget, on disk: who it is, what it holds, what it has not yet handed over.
+//!
+//! ```text
+//! STATE/lock  identity.json  blobs/<sha256>  attempts/<id>/{order,started,ended}.json  log/  dsg/  inputs/  outputs/
+//! ```
+mod cache;
+mod file;
+mod folder;
+mod identity;
+mod log;
+
+use std::fs::{self, File, TryLockError};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use dsg_schemas::ids::AttemptId;
+
+pub use cache::{Cache, CacheError};
+pub use folder::{Folder, Left, Started};
+pub use identity::Identity;
+pub use log::LogSpool;
+
+/// The state folder, held by this process alone.
+#[derive(Debug)]
+pub struct Spool {
+    root: PathBuf,
+    _lock: File,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum SpoolError {
+    #[error("another runner uses {0}; stop it, or give this one a folder of its own with --state")]
+    InUse(PathBuf),
+    #[error("cannot use the state folder {path}; check that it is writable, or name another with --state")]
+    Folder { path: PathBuf, source: io::Error },
+    #[error("this runner has not joined a grid yet: run dsg-runner join URL --token T ({0} is not there)")]
+    NotJoined(PathBuf),
+    #[error("cannot understand {path}; if it cannot be repaired, remove it and join again")]
+    Broken { path: PathBuf, source: serde_json::Error },
+}
+
+impl Spool {
+    /// Makes the folder if it is not there and takes its lock.
+    pub fn open(root: &Path) -> Result<Spool, SpoolError> {
+        let fail = |source| SpoolError::Folder { path: root.to_owned(), source };
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(root).map_err(fail)?;
+        // The engine binds by absolute path.
+        let root = &root.canonicalize().map_err(fail)?;
+        fs::set_permissions(root, fs::Permissions::from_mode(0o700)).map_err(fail)?;
+        for part in ["attempts", "blobs"] {
+            fs::create_dir_all(root.join(part)).map_err(fail)?;
+        }
+        let lock = File::create(root.join("lock")).map_err(fail)?;
+        match lock.try_lock() {
+            Ok(()) => Ok(Spool { root: root.to_owned(), _lock: lock }),
+            Err(TryLockError::WouldBlock) => Err(SpoolError::InUse(root.to_owned())),
+            Err(TryLockError::Error(source)) => Err(fail(source)),
+        }
+    }
+
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    pub fn identity(&self) -> Result<Identity, SpoolError> {
+        Identity::load(&self.root.join("identity.json"))
+    }
+
+    pub fn keep_identity(&self, identity: &Identity) -> Result<(), SpoolError> {
+        let path = self.root.join("identity.json");
+        identity.save(&path).map_err(|source| SpoolError::Folder { path, source })
+    }
+
+    /// The place of one attempt; nothing is made yet.
+    pub fn folder(&self, attempt: AttemptId) -> Folder {
+        Folder::new(self.root.join("attempts").join(attempt.to_string()))
+    }
+
+    pub fn cache(&self, capacity_bytes: u64) -> Cache {
+        Cache::new(self.root.join("blobs"), capacity_bytes)
+    }
+
+    /// What an earlier life left. A folder without a readable order never had a container: it is removed.
+    pub fn left(&self) -> Result<Vec<(AttemptId, Folder, Left)>, SpoolError> {
+        let attempts = self.root.join("attempts");
+        let fail = |source| SpoolError::Folder { path: attempts.clone(), source };
+        let mut found = Vec::new();
+        for entry in fs::read_dir(&attempts).map_err(fail)? {
+            let entry = entry.map_err(fail)?;
+            let folder = Folder::new(entry.path());
+            let id = entry.file_name().to_str().and_then(|name| name.parse().ok()).map(AttemptId);
+            match (id, folder.left()) {
+                (Some(id), Some(left)) if left.order.attempt == id => found.push((id, folder, left)),
+                _ => folder.remove(),
+            }
+        }
+        found.sort_by_key(|(id, ..)| *id);
+        Ok(found)
+    }
+}

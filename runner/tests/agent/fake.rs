@@ -1,0 +1,376 @@
+//! The other side: a server that offers, remembers and forgets as the real one does, and fails on demand.
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use axum::body::Bytes;
+use axum::extract::{Path as Part, Query, State as Shared};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, patch, post};
+use axum::{Json, Router};
+use dsg_runner::attempt::Patience;
+use dsg_runner::container::pretend::PretendEngine;
+use dsg_runner::{Config, RunError, join, run};
+use dsg_schemas::api::{BlobHave, Problem};
+use dsg_schemas::ids::{AttemptId, ChunkId, JobId, RunnerId, SessionId};
+use dsg_schemas::reason::EndReason;
+use dsg_schemas::spec::{Network, PullPolicy};
+use dsg_schemas::wire::log::{LogHave, Stream, pieces};
+use dsg_schemas::wire::*;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+#[derive(Default)]
+pub struct State {
+    pub session: u64,
+    pub offers: BTreeMap<u64, StartOrder>,
+    pub stops: BTreeMap<u64, EndReason>,
+    /// What was last said of each attempt, and how often its end was.
+    pub reports: BTreeMap<u64, Phase>,
+    pub ended_reports: BTreeMap<u64, u32>,
+    /// An end is forgotten after so many reports of it.
+    pub forget_after: u32,
+    pub syncs: Vec<SyncRequest>,
+    pub logs: BTreeMap<u64, [Vec<u8>; 2]>,
+    /// Bytes declared lost.
+    pub holes: u64,
+    pub blobs: BTreeMap<String, Vec<u8>>,
+    pub parts: BTreeMap<String, Vec<u8>>,
+    /// Everything is answered with 503.
+    pub down: bool,
+    /// The next so many syncs are applied and their answers lost.
+    pub lose_answers: u32,
+    /// Log batches of which only half is taken.
+    pub halve_logs: u32,
+    /// Log batches that are taken and whose answers are lost.
+    pub lose_log_answers: u32,
+    /// The runner's credential is not known any more.
+    pub revoked: bool,
+}
+
+#[derive(Clone)]
+pub struct Fake {
+    state: Arc<Mutex<State>>,
+    changed: watch::Sender<u64>,
+    pub url: String,
+}
+
+pub struct Runner {
+    stop: CancellationToken,
+    task: JoinHandle<Result<(), RunError>>,
+}
+
+impl Fake {
+    pub async fn start() -> Fake {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let url = format!("http://{}", listener.local_addr().expect("an address"));
+        let state = State { forget_after: 1, ..State::default() };
+        let fake = Fake { state: Arc::new(Mutex::new(state)), changed: watch::Sender::new(0), url };
+        let router = Router::new()
+            .route("/api/v1/runners/join", post(joined))
+            .route("/api/v1/runners/me/hello", post(hello))
+            .route("/api/v1/runners/me/sync", post(sync))
+            .route("/api/v1/attempts/{id}/log", patch(log))
+            .route("/api/v1/blobs/sha256/{hash}", get(blob).put(put_blob))
+            .with_state(fake.clone());
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        fake
+    }
+
+    /// Changes something, and wakes who waits for it.
+    pub fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+        let result = change(&mut self.lock());
+        self.changed.send_modify(|n| *n += 1);
+        result
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("no test panics inside")
+    }
+
+    /// Waits for what must come; the bound is for broken builds only.
+    pub async fn until(&self, what: &str, condition: impl Fn(&State) -> bool) {
+        let mut changed = self.changed.subscribe();
+        let wait = async {
+            while !condition(&self.lock()) {
+                changed.changed().await.expect("the server lives");
+            }
+        };
+        if tokio::time::timeout(Duration::from_secs(30), wait).await.is_err() {
+            panic!("never: {what}; reports: {:?}", self.lock().reports);
+        }
+    }
+
+    pub async fn ended(&self, attempt: u64) -> Ended {
+        self.until(&format!("attempt {attempt} ends"), |state| {
+            matches!(state.reports.get(&attempt), Some(Phase::Ended(_)))
+        })
+        .await;
+        match self.lock().reports.get(&attempt) {
+            Some(Phase::Ended(ended)) => (**ended).clone(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub fn offer(&self, order: StartOrder) {
+        self.change(|state| drop(state.offers.insert(order.attempt.0, order)));
+    }
+
+    /// Offers, and waits for the end.
+    pub async fn runs(&self, order: StartOrder) -> Ended {
+        let attempt = order.attempt.0;
+        self.offer(order);
+        self.ended(attempt).await
+    }
+
+    pub fn stdout(&self, attempt: u64) -> String {
+        let state = self.lock();
+        state.logs.get(&attempt).map_or(String::new(), |log| String::from_utf8_lossy(&log[0]).into_owned())
+    }
+
+    pub async fn joined(&self, state: &Path) {
+        join(state, &self.url, "dsg_j_secret", "ada", false).await.expect("joined");
+    }
+
+    pub fn run(&self, state: &Path, engine: &PretendEngine) -> Runner {
+        self.run_with(state, engine, Patience::default())
+    }
+
+    pub fn run_with(&self, state: &Path, engine: &PretendEngine, patience: Patience) -> Runner {
+        let stop = CancellationToken::new();
+        let facts = Facts { cpus_milli: 8000, memory_bytes: 8 << 30, ..Facts::default() };
+        // Failures are waited out quickly; what a wait is for is proven elsewhere.
+        let patience = Patience { retry: Duration::from_millis(20), ..patience };
+        let config = Config { patience, ..Config::new(state.to_owned(), facts) };
+        let task = tokio::spawn(run(config, Arc::new(engine.clone()), stop.clone()));
+        Runner { stop, task }
+    }
+}
+
+impl Runner {
+    /// As by SIGTERM.
+    pub async fn stop(self) {
+        self.stop.cancel();
+        self.task.await.expect("no panic").expect("a clean end");
+    }
+
+    /// As by SIGKILL: nothing more is done by this life.
+    pub async fn kill(self) {
+        self.task.abort();
+        drop(self.task.await);
+    }
+
+    pub async fn result(self) -> Result<(), RunError> {
+        self.task.await.expect("no panic")
+    }
+}
+
+/// An order that pretends.
+pub fn order(attempt: u64, command: &[&str]) -> StartOrder {
+    StartOrder {
+        attempt: AttemptId(attempt),
+        chunk: ChunkId { job: JobId(1), stage: 0, index: attempt as u32 },
+        number: 1,
+        job_name: "test".to_owned(),
+        image: "pretend/image".to_owned(),
+        pull_policy: PullPolicy::Missing,
+        entrypoint: None,
+        command: command.iter().map(|word| (*word).to_owned()).collect(),
+        script: None,
+        workdir: None,
+        user: None,
+        env: BTreeMap::new(),
+        network: Network::None,
+        limits: Limits { cpus_milli: 1000, memory_bytes: 64 << 20, ..Limits::default() },
+        timeouts: RunTimeouts { run_ms: None, stall_ms: None, grace_ms: 100 },
+        inputs: Vec::new(),
+        outputs: Vec::new(),
+        items: "{}\n".to_owned(),
+    }
+}
+
+pub fn problem(status: StatusCode, code: &str) -> Response {
+    let problem = Problem {
+        code: code.to_owned(),
+        title: code.to_owned(),
+        status: status.as_u16(),
+        detail: String::new(),
+        problems: Vec::new(),
+    };
+    (status, Json(problem)).into_response()
+}
+
+fn refused(fake: &Fake, headers: &HeaderMap) -> Option<Response> {
+    if fake.lock().down {
+        return Some(StatusCode::SERVICE_UNAVAILABLE.into_response());
+    }
+    let bearer = headers.get("authorization").and_then(|value| value.to_str().ok());
+    let revoked = fake.lock().revoked || bearer != Some("Bearer dsg_r_1");
+    revoked.then(|| problem(StatusCode::UNAUTHORIZED, "unauthorized"))
+}
+
+async fn joined(headers: HeaderMap, Json(request): Json<JoinRequest>) -> Response {
+    if headers.get("authorization").is_none_or(|value| value != "Bearer dsg_j_secret") {
+        return problem(StatusCode::UNAUTHORIZED, "unauthorized");
+    }
+    let credential = "dsg_r_1".to_owned();
+    Json(JoinAnswer { runner: RunnerId(1), name: request.name, credential, grid: "g".to_owned() }).into_response()
+}
+
+async fn hello(Shared(fake): Shared<Fake>, headers: HeaderMap, Json(request): Json<HelloRequest>) -> Response {
+    if let Some(refusal) = refused(&fake, &headers) {
+        return refusal;
+    }
+    assert_eq!(request.facts.engine.kind, "pretend");
+    let session = fake.change(|state| {
+        state.session += 1;
+        state.syncs.clear();
+        state.session
+    });
+    Json(HelloAnswer {
+        runner: RunnerId(1),
+        name: "ada".to_owned(),
+        grid: "g".to_owned(),
+        session: SessionId(session),
+        lease_ms: 60_000,
+        renew_ms: 15_000,
+    })
+    .into_response()
+}
+
+async fn sync(Shared(fake): Shared<Fake>, headers: HeaderMap, Json(request): Json<SyncRequest>) -> Response {
+    if let Some(refusal) = refused(&fake, &headers) {
+        return refusal;
+    }
+    let (seq, wait) = (request.seq, Duration::from_millis(request.wait_ms));
+    let taken = fake.change(|state| take(state, request));
+    if let Err(code) = taken {
+        return problem(StatusCode::CONFLICT, code);
+    }
+    let mut changed = fake.changed.subscribe();
+    let held = async {
+        while orders(&fake.lock(), seq).is_empty() && fake.lock().syncs.last().is_some_and(|last| last.seq == seq) {
+            changed.changed().await.expect("the server lives");
+        }
+    };
+    drop(tokio::time::timeout(wait, held).await);
+    let lost = fake.change(|state| {
+        let lost = state.lose_answers > 0;
+        state.lose_answers = state.lose_answers.saturating_sub(1);
+        lost
+    });
+    if lost {
+        return StatusCode::BAD_GATEWAY.into_response();
+    }
+    let orders = orders(&fake.lock(), seq);
+    Json(SyncAnswer { seq, orders, drain: false }).into_response()
+}
+
+fn take(state: &mut State, request: SyncRequest) -> Result<(), &'static str> {
+    if request.session.0 != state.session {
+        return Err("hello_first");
+    }
+    if state.syncs.last().is_some_and(|last| last.seq >= request.seq) {
+        return Err("stale_seq");
+    }
+    for report in &request.attempts {
+        if matches!(report.phase, Phase::Ended(_)) {
+            *state.ended_reports.entry(report.attempt.0).or_default() += 1;
+        }
+        state.reports.insert(report.attempt.0, report.phase.clone());
+    }
+    state.syncs.push(request);
+    Ok(())
+}
+
+fn orders(state: &State, seq: u64) -> Orders {
+    let mut orders = Orders::default();
+    let Some(last) = state.syncs.iter().rfind(|sync| sync.seq == seq) else { return orders };
+    if last.no_more.is_none() {
+        orders.start =
+            state.offers.values().filter(|order| !state.reports.contains_key(&order.attempt.0)).cloned().collect();
+    }
+    for report in &last.attempts {
+        let attempt = report.attempt;
+        let ended = matches!(report.phase, Phase::Ended(_));
+        if ended && state.ended_reports.get(&attempt.0).is_some_and(|times| *times >= state.forget_after) {
+            orders.forget.push(attempt);
+        } else if let (false, Some(reason)) = (ended, state.stops.get(&attempt.0)) {
+            orders.stop.push(StopOrder { attempt, reason: *reason });
+        }
+    }
+    orders
+}
+
+async fn log(Shared(fake): Shared<Fake>, Part(attempt): Part<u64>, headers: HeaderMap, body: Bytes) -> Response {
+    if let Some(refusal) = refused(&fake, &headers) {
+        return refusal;
+    }
+    let (have, lost) = fake.change(|state| {
+        let frames = pieces(&body).expect("whole frames");
+        let keep = if state.halve_logs > 0 { frames.len() / 2 } else { frames.len() };
+        state.halve_logs = state.halve_logs.saturating_sub(1);
+        for piece in &frames[..keep] {
+            let log = &mut state.logs.entry(attempt).or_default()[usize::from(piece.stream == Stream::Stderr)];
+            let at = piece.offset as usize;
+            if at > log.len() {
+                assert!(piece.bytes.is_empty(), "a gap that nobody declared: {at} after {}", log.len());
+                state.holes += (at - log.len()) as u64;
+                log.resize(at, b'?');
+            }
+            let known = (log.len() - at).min(piece.bytes.len());
+            log.extend_from_slice(&piece.bytes[known..]);
+        }
+        let lost = state.lose_log_answers > 0;
+        state.lose_log_answers = state.lose_log_answers.saturating_sub(1);
+        let log = state.logs.entry(attempt).or_default();
+        (LogHave { stdout: log[0].len() as u64, stderr: log[1].len() as u64 }, lost)
+    });
+    if lost { StatusCode::BAD_GATEWAY.into_response() } else { Json(have).into_response() }
+}
+
+async fn blob(Shared(fake): Shared<Fake>, Part(hash): Part<String>, headers: HeaderMap) -> Response {
+    if let Some(refusal) = refused(&fake, &headers) {
+        return refusal;
+    }
+    let Some(bytes) = fake.lock().blobs.get(&hash).cloned() else {
+        return problem(StatusCode::NOT_FOUND, "not_found");
+    };
+    let from = headers
+        .get("range")
+        .and_then(|range| range.to_str().ok()?.strip_prefix("bytes=")?.strip_suffix('-')?.parse::<usize>().ok());
+    match from {
+        Some(from) => (StatusCode::PARTIAL_CONTENT, bytes[from..].to_vec()).into_response(),
+        None => bytes.into_response(),
+    }
+}
+
+async fn put_blob(
+    Shared(fake): Shared<Fake>,
+    Part(hash): Part<String>,
+    Query(query): Query<BTreeMap<String, u64>>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    if let Some(refusal) = refused(&fake, &headers) {
+        return refusal;
+    }
+    let (status, have) = fake.change(|state| {
+        let part = state.parts.entry(hash.clone()).or_default();
+        if query["offset"] != part.len() as u64 {
+            return (StatusCode::CONFLICT, BlobHave { have: part.len() as u64, complete: false });
+        }
+        part.extend_from_slice(&body);
+        let complete = part.len() as u64 == query["size"];
+        let have = BlobHave { have: part.len() as u64, complete };
+        if complete {
+            let bytes = part.clone();
+            state.blobs.insert(hash, bytes);
+        }
+        (StatusCode::OK, have)
+    });
+    (status, Json(have)).into_response()
+}

@@ -1,0 +1,198 @@
+//! What happens when everything goes well, or goes wrong in the container only.
+use dsg_runner::container::pretend::PretendEngine;
+use dsg_schemas::reason::EndReason;
+use dsg_schemas::wire::{InputFile, InputOrder, OutputOrder, Phase};
+use sha2::{Digest, Sha256};
+
+use crate::fake::{Fake, order};
+
+fn sha256(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn output(name: &str, path: &str, required: bool) -> OutputOrder {
+    OutputOrder { name: name.to_owned(), path: path.to_owned(), required }
+}
+
+#[tokio::test]
+async fn every_way_to_end_has_its_reason() {
+    let (fake, engine, state) = (Fake::start().await, PretendEngine::new(), tempfile::tempdir().expect("dir"));
+    fake.joined(state.path()).await;
+    let runner = fake.run(state.path(), &engine);
+    let mut timed = order(5, &["run_ms=forever"]);
+    timed.timeouts.run_ms = Some(30);
+    let mut silent = order(6, &["run_ms=forever", "lines=3"]);
+    silent.timeouts.stall_ms = Some(30);
+    let mut deaf = order(7, &["run_ms=forever", "deaf=true"]);
+    deaf.timeouts.run_ms = Some(30);
+    let mut missing = order(8, &[]);
+    missing.image = "pretend/missing".to_owned();
+    let mut broken = order(9, &[]);
+    broken.image = "pretend/broken".to_owned();
+    let mut denied = order(11, &[]);
+    denied.limits.memory_bytes = 0;
+    let cases = [
+        (order(1, &[]), EndReason::Succeeded, Some(0)),
+        (order(2, &["run_ms=5", "exit=3"]), EndReason::Exit, Some(3)),
+        (order(3, &["oom=true"]), EndReason::Oom, Some(137)),
+        (order(4, &["exit=139"]), EndReason::Signal, Some(139)),
+        (timed, EndReason::RunTimeout, Some(143)),
+        (silent, EndReason::Stalled, Some(143)),
+        (deaf, EndReason::RunTimeout, Some(137)),
+        (missing, EndReason::ImageNotFound, None),
+        (broken, EndReason::PullFailed, None),
+        (order(10, &["bad_command=true"]), EndReason::BadCommand, None),
+        (denied, EndReason::PolicyDenied, None),
+    ];
+    for (order, ..) in &cases {
+        fake.offer(order.clone());
+    }
+    for (order, reason, code) in &cases {
+        let ended = fake.ended(order.attempt.0).await;
+        assert_eq!((ended.reason, ended.exit_code), (*reason, *code), "{:?}: {}", order.command, ended.message);
+        assert_eq!(ended.message.is_empty(), *reason == EndReason::Succeeded, "a failure has a sentence: {ended:?}");
+    }
+    fake.until("all is forgotten", |state| state.syncs.last().is_some_and(|sync| sync.attempts.is_empty())).await;
+    runner.stop().await;
+    assert_eq!(engine.names(), Vec::<String>::new(), "no container is left");
+}
+
+#[tokio::test]
+async fn nothing_is_left_on_disk_after_forget() {
+    let (fake, engine, state) = (Fake::start().await, PretendEngine::new(), tempfile::tempdir().expect("dir"));
+    fake.joined(state.path()).await;
+    let runner = fake.run(state.path(), &engine);
+    for attempt in 1..=20 {
+        fake.offer(order(attempt, &["lines=2"]));
+    }
+    for attempt in 1..=20 {
+        assert_eq!(fake.ended(attempt).await.reason, EndReason::Succeeded);
+    }
+    let attempts = state.path().join("attempts");
+    // Folders go after forget, which comes after the end: the marker attempt is waited for through its own folder.
+    let empty = async {
+        while std::fs::read_dir(&attempts).expect("list").next().is_some() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(30), empty).await.expect("all folders are removed");
+    runner.stop().await;
+}
+
+#[tokio::test]
+async fn output_arrives_whole_and_counted() {
+    let (fake, engine, state) = (Fake::start().await, PretendEngine::new(), tempfile::tempdir().expect("dir"));
+    fake.joined(state.path()).await;
+    let runner = fake.run(state.path(), &engine);
+    fake.change(|state| (state.halve_logs, state.lose_log_answers) = (3, 2));
+    let ended = fake.runs(order(1, &["lines=5000", "errors=7", "line_bytes=80", "run_ms=5"])).await;
+    assert_eq!((ended.stdout_bytes, ended.stderr_bytes), (5000 * 80, 7 * 80));
+    let text = fake.stdout(1);
+    let lines: Vec<_> = text.lines().collect();
+    assert_eq!(lines.len(), 5000, "no line is lost and none is doubled");
+    for (n, line) in lines.iter().enumerate() {
+        assert!(line.starts_with(&format!("line {n}.")), "line {n} is {line}");
+    }
+    // The live stream breaks off in the middle: the engine's own log fills in.
+    let ended = fake.runs(order(2, &["lines=100", "cut_attach=true", "run_ms=5"])).await;
+    assert_eq!(fake.stdout(2), (0..100).map(|n| format!("line {n}\n")).collect::<String>());
+    assert_eq!(ended.stdout_bytes, fake.stdout(2).len() as u64);
+    runner.stop().await;
+}
+
+#[tokio::test]
+async fn outputs_are_stored_before_success_and_missing_ones_fail() {
+    let (fake, engine, state) = (Fake::start().await, PretendEngine::new(), tempfile::tempdir().expect("dir"));
+    fake.joined(state.path()).await;
+    let runner = fake.run(state.path(), &engine);
+    let mut good = order(1, &["write=/out/b.csv=bb", "write=/out/a.csv=a", "write=/out/note.txt=hello"]);
+    good.outputs = vec![
+        output("tables", "/out/*.csv", true),
+        output("note", "/out/note.txt", true),
+        output("extra", "/out/none.txt", false),
+    ];
+    let ended = fake.runs(good).await;
+    assert_eq!(ended.reason, EndReason::Succeeded, "{}", ended.message);
+    let stored: Vec<_> = ended.outputs.iter().map(|file| (file.name.as_str(), file.file.as_str(), file.size)).collect();
+    assert_eq!(stored, [("tables", "a.csv", 1), ("tables", "b.csv", 2), ("note", "note.txt", 5)]);
+    for (file, bytes) in ended.outputs.iter().zip([&b"a"[..], b"bb", b"hello"]) {
+        assert_eq!(file.sha256, sha256(bytes));
+        fake.change(|state| assert_eq!(state.blobs.get(&file.sha256).map(Vec::as_slice), Some(bytes)));
+    }
+    let mut bad = order(2, &["write=/out/a.csv=a"]);
+    bad.outputs = vec![output("table", "/out/b.csv", true)];
+    let ended = fake.runs(bad).await;
+    assert_eq!((ended.reason, ended.exit_code), (EndReason::OutputMissing, Some(0)));
+    assert!(ended.message.contains("/out/b.csv"), "{}", ended.message);
+    // A failure stays the command's own, whatever is missing.
+    let mut failed = order(3, &["exit=2"]);
+    failed.outputs = vec![output("table", "/out/b.csv", true)];
+    assert_eq!(fake.runs(failed).await.reason, EndReason::Exit);
+    runner.stop().await;
+}
+
+#[tokio::test]
+async fn inputs_are_fetched_once_verified_and_bound() {
+    let (fake, engine, state) = (Fake::start().await, PretendEngine::new(), tempfile::tempdir().expect("dir"));
+    fake.joined(state.path()).await;
+    let runner = fake.run(state.path(), &engine);
+    let bytes = b"year,ppm\n1959,315.98\n".to_vec();
+    let input = |sha256: String, path: &str, under: &str| InputOrder {
+        name: "data".to_owned(),
+        path: path.to_owned(),
+        files: vec![InputFile { under: under.to_owned(), size: bytes.len() as u64, sha256 }],
+    };
+    fake.change(|state| {
+        state.blobs.insert(sha256(&bytes), bytes.clone());
+        state.blobs.insert("0".repeat(64), bytes.clone());
+    });
+    let mut good = order(1, &["run_ms=forever"]);
+    good.inputs = vec![input(sha256(&bytes), "/data/co2.csv", ""), input(sha256(&bytes), "/folder", "deep/co2.csv")];
+    fake.offer(good);
+    fake.until("it runs", |state| matches!(state.reports.get(&1), Some(Phase::Running { .. }))).await;
+    let binds = engine.plan("dsg-g-1").expect("a container").binds;
+    assert_eq!(std::fs::read(&binds[1].host).expect("the file"), bytes);
+    assert_eq!(std::fs::read(format!("{}/deep/co2.csv", binds[2].host)).expect("the file"), bytes);
+    let paths: Vec<_> = binds.iter().map(|bind| bind.container.as_str()).collect();
+    assert_eq!(paths, ["/dsg", "/data/co2.csv", "/folder"]);
+    // From the cache: the server need not have it any more.
+    fake.change(|state| drop(state.blobs.remove(&sha256(&bytes))));
+    let mut again = order(2, &[]);
+    again.inputs = vec![input(sha256(&bytes), "/data/co2.csv", "")];
+    assert_eq!(fake.runs(again).await.reason, EndReason::Succeeded);
+    let mut unknown = order(3, &[]);
+    unknown.inputs = vec![input("1".repeat(64), "/data/x", "")];
+    assert_eq!(fake.runs(unknown).await.reason, EndReason::InputMissing);
+    let mut forged = order(4, &[]);
+    forged.inputs = vec![input("0".repeat(64), "/data/x", "")];
+    assert_eq!(fake.runs(forged).await.reason, EndReason::InputMissing);
+    let mut outside = order(5, &[]);
+    outside.inputs = vec![input(sha256(&bytes), "/data", "../../../identity.json")];
+    assert_eq!(fake.runs(outside).await.reason, EndReason::PolicyDenied);
+    runner.kill().await;
+}
+
+#[tokio::test]
+async fn a_stop_order_ends_an_attempt_wherever_it_is() {
+    let (fake, engine, state) = (Fake::start().await, PretendEngine::new(), tempfile::tempdir().expect("dir"));
+    fake.joined(state.path()).await;
+    let runner = fake.run(state.path(), &engine);
+    let mut pulling = order(1, &[]);
+    pulling.image = "pretend/slow".to_owned();
+    let mut fetching = order(2, &[]);
+    let file = InputFile { under: String::new(), size: 4, sha256: sha256(b"data") };
+    fetching.inputs = vec![InputOrder { name: "i".to_owned(), path: "/i".to_owned(), files: vec![file] }];
+    let running = order(3, &["run_ms=forever"]);
+    for order in [pulling, fetching, running] {
+        fake.offer(order);
+    }
+    fake.until("all are taken", |state| state.reports.len() == 3).await;
+    fake.until("one runs", |state| matches!(state.reports.get(&3), Some(Phase::Running { .. }))).await;
+    fake.change(|state| state.stops.extend([(1, EndReason::Cancelled), (3, EndReason::Evicted)]));
+    assert_eq!(fake.ended(1).await.reason, EndReason::Cancelled);
+    assert_eq!(fake.ended(2).await.reason, EndReason::InputMissing);
+    let ended = fake.ended(3).await;
+    assert_eq!((ended.reason, ended.exit_code), (EndReason::Evicted, Some(143)));
+    runner.stop().await;
+    assert_eq!(engine.names(), Vec::<String>::new());
+}

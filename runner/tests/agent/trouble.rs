@@ -1,0 +1,199 @@
+//! What happens when server, engine or runner fail: nothing is lost, nothing is told that is not so, nothing runs twice.
+use std::time::Duration;
+
+use dsg_runner::RunError;
+use dsg_runner::attempt::Patience;
+use dsg_runner::container::pretend::PretendEngine;
+use dsg_schemas::reason::EndReason;
+use dsg_schemas::wire::Phase;
+
+use crate::fake::{Fake, order};
+
+fn is_running(phase: Option<&Phase>) -> bool {
+    matches!(phase, Some(Phase::Running { .. }))
+}
+
+#[tokio::test]
+async fn lost_answers_cost_nothing() {
+    let (fake, engine, state) = (Fake::start().await, PretendEngine::new(), tempfile::tempdir().expect("dir"));
+    fake.joined(state.path()).await;
+    fake.change(|state| (state.lose_answers, state.forget_after) = (3, 3));
+    let runner = fake.run(state.path(), &engine);
+    fake.offer(order(1, &["run_ms=5", "exit=4"]));
+    assert_eq!(fake.ended(1).await.exit_code, Some(4));
+    fake.until("its end is repeated until it is forgotten", |state| {
+        state.ended_reports.get(&1) == Some(&3) && state.syncs.last().is_some_and(|sync| sync.attempts.is_empty())
+    })
+    .await;
+    runner.stop().await;
+}
+
+#[tokio::test]
+async fn a_server_that_is_down_for_a_while_loses_nothing() {
+    let (fake, engine, state) = (Fake::start().await, PretendEngine::new(), tempfile::tempdir().expect("dir"));
+    fake.joined(state.path()).await;
+    let runner = fake.run(state.path(), &engine);
+    let mut long = order(1, &["lines=200", "every_ms=2", "write=/out/r=done"]);
+    long.outputs =
+        vec![dsg_schemas::wire::OutputOrder { name: "r".to_owned(), path: "/out/r".to_owned(), required: true }];
+    fake.offer(long);
+    fake.until("some output is there", |state| state.logs.contains_key(&1)).await;
+    fake.change(|state| state.down = true);
+    engine.ended("dsg-g-1").await;
+    // It comes back without its memory of sessions.
+    fake.change(|state| (state.down, state.session) = (false, state.session + 1));
+    let ended = fake.ended(1).await;
+    assert_eq!((ended.reason, ended.outputs.len()), (EndReason::Succeeded, 1), "{}", ended.message);
+    assert_eq!(fake.stdout(1), (0..200).map(|n| format!("line {n}\n")).collect::<String>());
+    assert_eq!(fake.change(|state| state.holes), 0);
+    runner.stop().await;
+}
+
+#[tokio::test]
+async fn a_killed_runner_takes_up_what_it_left() {
+    let (fake, engine, state) = (Fake::start().await, PretendEngine::new(), tempfile::tempdir().expect("dir"));
+    fake.joined(state.path()).await;
+    let runner = fake.run(state.path(), &engine);
+    // Runs on and writes on while nobody looks; ends meanwhile; vanishes meanwhile; was never started.
+    fake.offer(order(1, &["lines=300", "every_ms=2", "run_ms=forever"]));
+    fake.offer(order(2, &["run_ms=forever", "lines=2"]));
+    fake.offer(order(3, &["run_ms=forever"]));
+    let mut pulling = order(4, &[]);
+    pulling.image = "pretend/slow".to_owned();
+    fake.offer(pulling);
+    fake.until("they run", |state| {
+        (1..=3).all(|id| is_running(state.reports.get(&id))) && state.reports.contains_key(&4)
+    })
+    .await;
+    fake.until("there is output", |state| state.logs.contains_key(&1) && state.logs.contains_key(&2)).await;
+    runner.kill().await;
+
+    engine.finish("dsg-g-2", 9).await;
+    engine.vanish("dsg-g-3");
+    fake.change(|state| state.stops.insert(4, EndReason::Cancelled));
+    let runner = fake.run(state.path(), &engine);
+    let ended = fake.ended(2).await;
+    assert_eq!((ended.reason, ended.exit_code, ended.stdout_bytes), (EndReason::Exit, Some(9), 14));
+    assert_eq!(fake.ended(3).await.reason, EndReason::RunnerLost);
+    assert_eq!(fake.ended(4).await.reason, EndReason::Cancelled);
+    let whole: String = (0..300).map(|n| format!("line {n}\n")).collect();
+    fake.until("all output is there", |state| state.logs.get(&1).is_some_and(|log| log[0].len() >= whole.len())).await;
+    assert_eq!(fake.stdout(1), whole, "read on without a gap and without a double");
+
+    // A third life, after a polite end this time.
+    runner.stop().await;
+    assert_eq!(engine.names(), ["dsg-g-1"], "SIGTERM leaves containers running");
+    engine.finish("dsg-g-1", 0).await;
+    let runner = fake.run(state.path(), &engine);
+    assert_eq!(fake.ended(1).await.reason, EndReason::Succeeded);
+    fake.until("it is forgotten", |state| state.syncs.last().is_some_and(|sync| sync.attempts.is_empty())).await;
+    runner.stop().await;
+    assert_eq!(engine.names(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn an_end_that_was_kept_is_told_by_the_next_life() {
+    let (fake, engine, state) = (Fake::start().await, PretendEngine::new(), tempfile::tempdir().expect("dir"));
+    fake.joined(state.path()).await;
+    fake.change(|state| state.forget_after = 1000);
+    let runner = fake.run(state.path(), &engine);
+    let before = fake.runs(order(1, &["exit=7", "lines=1"])).await;
+    runner.kill().await;
+    fake.change(|state| {
+        state.reports.clear();
+        state.offers.clear();
+        state.forget_after = 1;
+    });
+    let runner = fake.run(state.path(), &engine);
+    assert_eq!(fake.ended(1).await, before);
+    runner.stop().await;
+}
+
+#[tokio::test]
+async fn strangers_containers_are_left_alone_and_own_unknown_ones_removed() {
+    let (fake, engine, state) = (Fake::start().await, PretendEngine::new(), tempfile::tempdir().expect("dir"));
+    let (other, theirs) = (Fake::start().await, tempfile::tempdir().expect("dir"));
+    fake.joined(state.path()).await;
+    other.joined(theirs.path()).await;
+    let runner = fake.run(state.path(), &engine);
+    fake.offer(order(1, &["run_ms=forever"]));
+    fake.until("it runs", |state| is_running(state.reports.get(&1))).await;
+    engine.relabel("dsg-g-1", "stranger", "another grid");
+    fake.offer(order(2, &["run_ms=forever"]));
+    fake.until("it runs", |state| is_running(state.reports.get(&2))).await;
+    runner.kill().await;
+    // The spool is lost: nothing of ours is known any more.
+    std::fs::remove_dir_all(state.path().join("attempts")).expect("removed");
+    fake.change(|state| state.offers.clear());
+    let runner = fake.run(state.path(), &engine);
+    fake.until("it is in touch again", |state| state.syncs.last().is_some_and(|sync| sync.attempts.is_empty())).await;
+    assert_eq!(engine.names(), ["stranger"]);
+    runner.stop().await;
+}
+
+#[tokio::test]
+async fn an_engine_that_is_gone_is_waited_for_and_then_given_up() {
+    let (fake, engine, state) = (Fake::start().await, PretendEngine::new(), tempfile::tempdir().expect("dir"));
+    fake.joined(state.path()).await;
+    let patience = Patience { look: Duration::from_millis(10), ..Patience::default() };
+    let runner = fake.run_with(state.path(), &engine, patience);
+    fake.offer(order(1, &["run_ms=forever"]));
+    fake.until("it runs", |state| is_running(state.reports.get(&1))).await;
+    engine.set_gone(true);
+    engine.finish("dsg-g-1", 3).await;
+    engine.asked(5).await;
+    fake.change(|state| assert!(is_running(state.reports.get(&1)), "nothing false is told"));
+    engine.set_gone(false);
+    assert_eq!(fake.ended(1).await.exit_code, Some(3));
+    runner.stop().await;
+
+    let patience = Patience { engine_gone: Duration::from_millis(50), ..patience };
+    let runner = fake.run_with(state.path(), &engine, patience);
+    fake.offer(order(2, &["run_ms=forever"]));
+    fake.until("it runs", |state| is_running(state.reports.get(&2))).await;
+    engine.set_gone(true);
+    assert_eq!(fake.ended(2).await.reason, EndReason::EngineError);
+    engine.set_gone(false);
+    engine.removed("dsg-g-2").await;
+    runner.stop().await;
+}
+
+#[tokio::test]
+async fn a_container_that_disappears_is_never_a_success() {
+    let (fake, engine, state) = (Fake::start().await, PretendEngine::new(), tempfile::tempdir().expect("dir"));
+    fake.joined(state.path()).await;
+    let runner = fake.run(state.path(), &engine);
+    fake.offer(order(1, &["run_ms=forever"]));
+    fake.until("it runs", |state| is_running(state.reports.get(&1))).await;
+    engine.vanish("dsg-g-1");
+    let ended = fake.ended(1).await;
+    assert_eq!((ended.reason, ended.exit_code), (EndReason::EngineError, None));
+    runner.stop().await;
+}
+
+#[tokio::test]
+async fn a_revoked_runner_ends_with_a_reason_and_leaves_containers() {
+    let (fake, engine, state) = (Fake::start().await, PretendEngine::new(), tempfile::tempdir().expect("dir"));
+    fake.joined(state.path()).await;
+    let runner = fake.run(state.path(), &engine);
+    fake.offer(order(1, &["run_ms=forever"]));
+    fake.until("it runs", |state| is_running(state.reports.get(&1))).await;
+    fake.change(|state| state.revoked = true);
+    engine.finish("dsg-g-1", 0).await;
+    let error = runner.result().await.expect_err("refused");
+    assert!(matches!(error, RunError::Refused(_)) && error.to_string().contains("join again"), "{error}");
+}
+
+#[tokio::test]
+async fn two_runners_cannot_share_a_state_folder() {
+    let (fake, engine, state) = (Fake::start().await, PretendEngine::new(), tempfile::tempdir().expect("dir"));
+    fake.joined(state.path()).await;
+    let runner = fake.run(state.path(), &engine);
+    fake.until("it is in touch", |state| !state.syncs.is_empty()).await;
+    let error = fake.run(state.path(), &engine).result().await.expect_err("in use");
+    assert!(error.to_string().contains("--state"), "{error}");
+    runner.stop().await;
+    let elsewhere = tempfile::tempdir().expect("dir");
+    let error = fake.run(elsewhere.path(), &engine).result().await.expect_err("never joined");
+    assert!(error.to_string().contains("dsg-runner join"), "{error}");
+}
