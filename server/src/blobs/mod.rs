@@ -1,11 +1,16 @@
-//! The blob store: bytes addressed by their sha256.
-use std::io;
-use std::path::Path;
+//! The blob store: bytes addressed by their sha256, in files beside the database.
+pub mod disk;
+mod hash;
+pub mod serve;
+mod store;
+mod sweep;
+mod upload;
+mod writer;
 
-pub struct BlobStore;
+#[cfg(test)]
+mod tests;
 
-impl BlobStore {
-    pub fn open(_dir: &Path) -> io::Result<BlobStore> {
-        Ok(BlobStore)
-    }
-}
+pub use hash::{BlobHash, NotAHash};
+pub use store::{BlobError, BlobStore};
+pub use sweep::Swept;
+pub use writer::BlobWriter;

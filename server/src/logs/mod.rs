@@ -1,11 +1,23 @@
-//! The log store: what containers wrote, outside redb.
-use std::io;
-use std::path::Path;
+//! The log store: what containers wrote, kept in files beside the database, read as lines or as raw bytes.
+//!
+//! One attempt is a folder of segments of about 1 MiB; the first eight stay, of the rest the newest 24 stay. Each segment
+//! begins with the state in which it found the log (line number, offsets, unfinished lines), so that reading can begin at
+//! any of them. Short logs end in a pack that a thousand attempts share.
+mod checksum;
+mod follow;
+mod lines;
+mod log;
+mod pack;
+mod page;
+mod raw;
+pub(crate) mod recent;
+mod record;
+mod segment;
+mod store;
+#[cfg(test)]
+mod tests;
 
-pub struct LogStore;
-
-impl LogStore {
-    pub fn open(_dir: &Path) -> io::Result<LogStore> {
-        Ok(LogStore)
-    }
-}
+pub use follow::Follower;
+pub use page::LogQuery;
+pub use raw::RawLog;
+pub use store::{LogError, LogStore};
