@@ -12,6 +12,8 @@ mod health;
 mod host;
 mod link;
 mod plan;
+pub mod probe;
+pub mod selftest;
 pub mod spool;
 
 use std::path::Path;

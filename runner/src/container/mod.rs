@@ -3,7 +3,9 @@
 //!
 //! Two rules hold for every implementation: an exit is believed only when inspect says so, and a stream that ends is not a
 //! container that ended.
+pub mod docker;
 pub mod pretend;
+mod watch;
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -141,6 +143,12 @@ pub trait Engine: Send + Sync {
     fn own<'a>(&'a self, grid: &'a str, runner: RunnerId) -> Answer<'a, Vec<Own>>;
     /// Free bytes where containers live, if that can be known.
     fn disk_free<'a>(&'a self) -> Answer<'a, Option<u64>>;
+    /// Ways of asking this engine for GPUs, best first, named for people. Which of them works is proved by the self-test.
+    fn gpu_ways(&self) -> Vec<String> {
+        vec!["the engine's own way".to_owned()]
+    }
+    /// Asks in that way from now on.
+    fn choose_gpu_way(&self, _way: usize) {}
 }
 
 /// Labels on every container.

@@ -1,0 +1,164 @@
+//! Creating a container, once per attempt: a name that is taken is our own earlier call, or a leftover to replace.
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::atomic::Ordering;
+
+use bollard::models::{
+    ContainerCreateBody, HostConfig, HostConfigLogConfig, Mount, MountBindOptions, MountBindOptionsPropagationEnum,
+    MountType, ResourcesUlimits, RestartPolicy, RestartPolicyNameEnum,
+};
+use bollard::query_parameters::CreateContainerOptionsBuilder;
+use dsg_schemas::reason::EndReason;
+
+use super::failure::Trouble;
+use super::gpu::GpuWay;
+use super::hardening::{CAPABILITIES, LOG_MAX_SIZE, bounds, environment};
+use super::plain::escaped_path;
+use super::{DockerEngine, libpod};
+use crate::container::{ContainerPlan, Failure, label};
+
+impl DockerEngine {
+    pub(super) async fn create_or_adopt(&self, plan: &ContainerPlan) -> Result<String, Failure> {
+        sources_exist(plan)?;
+        let id = match self.create_anew(plan).await {
+            Ok(id) => id,
+            Err(trouble) if name_is_taken(&trouble) => match self.same_attempt(plan).await? {
+                Some(id) => id,
+                None => {
+                    self.remove_with_volumes(&plan.name).await?;
+                    self.create_anew(plan).await.map_err(|trouble| failed(plan, trouble))?
+                }
+            },
+            Err(trouble) => return Err(failed(plan, trouble)),
+        };
+        if let Err(failure) = self.make_folders(&id, &plan.folders).await {
+            // A container without its folders must not be found by the next try and run.
+            let _ = self.remove_with_volumes(&id).await;
+            return Err(failure);
+        }
+        Ok(id)
+    }
+
+    async fn create_anew(&self, plan: &ContainerPlan) -> Result<String, Trouble> {
+        let init = !self.no_init.load(Ordering::Relaxed);
+        match self.create_with(plan, init).await {
+            // Podman without catatonit. A container without an init is worse at dying, not at working.
+            Err(trouble) if init && trouble.says(&["container-init binary", "catatonit"]) => {
+                self.no_init.store(true, Ordering::Relaxed);
+                self.create_with(plan, false).await
+            }
+            done => done,
+        }
+    }
+
+    async fn create_with(&self, plan: &ContainerPlan, init: bool) -> Result<String, Trouble> {
+        let way = self.gpu_ways.get(self.gpu_way.load(Ordering::Relaxed)).copied();
+        if way == Some(GpuWay::Libpod) && !plan.gpus.is_empty() {
+            let made = self.plain.post(libpod::CREATE, &libpod::body(plan, init)).await?;
+            let id = made["Id"].as_str().ok_or_else(|| Trouble::Strange(format!("no id in {made}")))?;
+            return Ok(id.to_owned());
+        }
+        let options = CreateContainerOptionsBuilder::default().name(&plan.name).build();
+        Ok(self.short.create_container(Some(options), body(plan, init, way)).await?.id)
+    }
+
+    /// The container of that name, if an earlier call for the same attempt made it.
+    async fn same_attempt(&self, plan: &ContainerPlan) -> Result<Option<String>, Failure> {
+        let path = format!("/containers/{}/json", escaped_path(&plan.name));
+        let found = match self.plain.get(&path).await {
+            Ok(found) => found,
+            Err(trouble) if trouble.missing() => return Ok(None),
+            Err(trouble) => return Err(trouble.failed(&format!("look at {}, which exists already", plan.name))),
+        };
+        let same = |name: &str| found["Config"]["Labels"][name].as_str() == plan.labels.get(name).map(String::as_str);
+        let ours = plan.labels.contains_key(label::ATTEMPT) && same(label::ATTEMPT) && same(label::GRID);
+        Ok(found["Id"].as_str().filter(|_| ours).map(str::to_owned))
+    }
+}
+
+fn failed(plan: &ContainerPlan, trouble: Trouble) -> Failure {
+    let reason = if trouble.says(&["unresolvable cdi"]) {
+        EndReason::GpuError
+    } else if trouble.says(&["no space left on device"]) {
+        EndReason::DiskFull
+    } else {
+        EndReason::EngineError
+    };
+    trouble.sorted(&format!("create container {}", plan.name), reason)
+}
+
+fn name_is_taken(trouble: &Trouble) -> bool {
+    matches!(trouble, Trouble::Refused { status: 409, .. }) || trouble.says(&["already in use"])
+}
+
+/// Engines make a missing source themselves, as an empty folder of root: a chunk would run without its data.
+fn sources_exist(plan: &ContainerPlan) -> Result<(), Failure> {
+    let missing = plan.binds.iter().find(|bind| !Path::new(&bind.host).exists());
+    missing.map_or(Ok(()), |bind| {
+        let message = format!("failed to create container {}: {} does not exist on this host", plan.name, bind.host);
+        Err(Failure { reason: EndReason::EngineError, message, engine_gone: false })
+    })
+}
+
+fn body(plan: &ContainerPlan, init: bool, way: Option<GpuWay>) -> ContainerCreateBody {
+    let env = environment(plan, way == Some(GpuWay::Hook));
+    ContainerCreateBody {
+        image: Some(plan.image.clone()),
+        entrypoint: plan.entrypoint.clone(),
+        cmd: (!plan.command.is_empty()).then(|| plan.command.clone()),
+        env: Some(env.into_iter().map(|(name, value)| format!("{name}={value}")).collect()),
+        labels: Some(plan.labels.clone().into_iter().collect()),
+        working_dir: plan.workdir.clone(),
+        user: plan.user.clone(),
+        tty: Some(false),
+        open_stdin: Some(false),
+        host_config: Some(host_config(plan, init, way)),
+        ..ContainerCreateBody::default()
+    }
+}
+
+fn host_config(plan: &ContainerPlan, init: bool, way: Option<GpuWay>) -> HostConfig {
+    let bounds = bounds(plan);
+    let ulimit = |(name, value): &(&str, i64)| ResourcesUlimits {
+        name: Some((*name).to_owned()),
+        soft: Some(*value),
+        hard: Some(*value),
+    };
+    let mount = |bind: &crate::container::Bind| Mount {
+        typ: Some(MountType::BIND),
+        source: Some(bind.host.clone()),
+        target: Some(bind.container.clone()),
+        read_only: Some(true),
+        bind_options: Some(MountBindOptions {
+            propagation: Some(MountBindOptionsPropagationEnum::RPRIVATE),
+            ..MountBindOptions::default()
+        }),
+        ..Mount::default()
+    };
+    HostConfig {
+        cap_drop: Some(vec!["ALL".to_owned()]),
+        cap_add: Some(CAPABILITIES.iter().map(|name| (*name).to_owned()).collect()),
+        security_opt: Some(vec!["no-new-privileges".to_owned()]),
+        privileged: Some(false),
+        network_mode: Some(plan.network.clone()),
+        ipc_mode: Some("private".to_owned()),
+        memory: Some(bounds.memory),
+        // The same as memory: no swap.
+        memory_swap: Some(bounds.memory),
+        nano_cpus: Some(bounds.nano_cpus),
+        pids_limit: Some(bounds.pids),
+        ulimits: Some(bounds.ulimits.iter().map(ulimit).collect()),
+        shm_size: plan.shm_bytes.map(|bytes| i64::try_from(bytes).unwrap_or(i64::MAX)),
+        init: init.then_some(true),
+        // Never removed by itself: its exit would be lost with it.
+        auto_remove: Some(false),
+        restart_policy: Some(RestartPolicy { name: Some(RestartPolicyNameEnum::NO), maximum_retry_count: None }),
+        log_config: Some(HostConfigLogConfig {
+            typ: Some("json-file".to_owned()),
+            config: Some(HashMap::from([("max-size".to_owned(), LOG_MAX_SIZE.to_owned())])),
+        }),
+        mounts: Some(plan.binds.iter().map(mount).collect()),
+        device_requests: way.and_then(|way| way.request(&plan.gpus)),
+        ..HostConfig::default()
+    }
+}

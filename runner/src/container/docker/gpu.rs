@@ -1,0 +1,112 @@
+//! The ways of asking an engine for GPUs. Which one works is proved by the self-test, because some engines accept a request and
+//! ignore it.
+use std::path::Path;
+
+use bollard::models::DeviceRequest;
+use serde_json::Value;
+
+use super::Kind;
+use super::connect::numbers;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum GpuWay {
+    /// Docker and NVIDIA's runtime hook.
+    Hook,
+    /// A CDI device request: Docker from 25, Podman from 5.4.
+    Cdi,
+    /// A CDI device in libpod's own create call, for older Podman.
+    Libpod,
+}
+
+impl GpuWay {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            GpuWay::Hook => "NVIDIA's runtime hook",
+            GpuWay::Cdi => "a CDI device request",
+            GpuWay::Libpod => "a CDI device through libpod",
+        }
+    }
+
+    /// For the compat create call; libpod's has its own form.
+    pub(super) fn request(self, gpus: &[String]) -> Option<Vec<DeviceRequest>> {
+        let one = match self {
+            GpuWay::Hook => DeviceRequest {
+                driver: Some("nvidia".to_owned()),
+                device_ids: Some(gpus.to_vec()),
+                capabilities: Some(vec![vec!["gpu".to_owned(), "utility".to_owned(), "compute".to_owned()]]),
+                ..DeviceRequest::default()
+            },
+            GpuWay::Cdi => DeviceRequest {
+                driver: Some("cdi".to_owned()),
+                device_ids: Some(gpus.iter().map(|gpu| cdi_name(gpu)).collect()),
+                ..DeviceRequest::default()
+            },
+            GpuWay::Libpod => return None,
+        };
+        (!gpus.is_empty()).then(|| vec![one])
+    }
+}
+
+pub(super) fn cdi_name(gpu: &str) -> String {
+    format!("nvidia.com/gpu={gpu}")
+}
+
+/// What is worth trying here, best first: NVIDIA calls CDI the way to go, the hook is what most hosts still have.
+pub(super) fn gpu_ways(kind: Kind, version: &str, info: &Value) -> Vec<GpuWay> {
+    match kind {
+        Kind::Podman if numbers(version) >= (5, 4) => vec![GpuWay::Cdi],
+        Kind::Podman => vec![GpuWay::Libpod],
+        Kind::Docker if numbers(version) >= (25, 0) && cdi_is_set_up(info) => vec![GpuWay::Cdi, GpuWay::Hook],
+        Kind::Docker => vec![GpuWay::Hook],
+    }
+}
+
+/// The engine says that it knows NVIDIA devices, or looks into a folder that has a description of them.
+fn cdi_is_set_up(info: &Value) -> bool {
+    let list = |key: &str| info[key].as_array().cloned().unwrap_or_default();
+    let found = |device: &Value| device["ID"].as_str().is_some_and(|id| id.starts_with("nvidia.com/gpu"));
+    list("DiscoveredDevices").iter().any(found)
+        || list("CDISpecDirs").iter().filter_map(Value::as_str).any(|folder| describes_nvidia(Path::new(folder)))
+}
+
+fn describes_nvidia(folder: &Path) -> bool {
+    let files = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    files.map(|file| file.path()).any(|file| {
+        let named = file.extension().is_some_and(|kind| kind == "yaml" || kind == "yml" || kind == "json");
+        named && std::fs::read_to_string(file).is_ok_and(|text| text.contains("nvidia.com/gpu"))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn each_engine_is_asked_in_a_way_that_it_knows() {
+        let bare = json!({});
+        let cdi = json!({"DiscoveredDevices": [{"Source": "cdi", "ID": "nvidia.com/gpu=GPU-1"}]});
+        let cases = [
+            (Kind::Docker, "20.10.24+dfsg1", &cdi, vec![GpuWay::Hook]),
+            (Kind::Docker, "28.3.0", &bare, vec![GpuWay::Hook]),
+            (Kind::Docker, "28.3.0", &cdi, vec![GpuWay::Cdi, GpuWay::Hook]),
+            (Kind::Podman, "4.3.1", &bare, vec![GpuWay::Libpod]),
+            (Kind::Podman, "5.3.9", &bare, vec![GpuWay::Libpod]),
+            (Kind::Podman, "5.4.0", &bare, vec![GpuWay::Cdi]),
+        ];
+        for (kind, version, info, ways) in cases {
+            assert_eq!(gpu_ways(kind, version, info), ways, "{kind:?} {version}");
+        }
+    }
+
+    #[test]
+    fn a_request_names_devices_and_never_a_count() {
+        for way in [GpuWay::Hook, GpuWay::Cdi] {
+            let request = way.request(&["GPU-1".to_owned()]).expect("one");
+            assert!(request[0].count.is_none(), "both at once is an error");
+            assert_eq!(request[0].device_ids.as_ref().map(Vec::len), Some(1));
+            assert_eq!(way.request(&[]), None);
+        }
+    }
+}

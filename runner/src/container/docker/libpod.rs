@@ -1,0 +1,72 @@
+//! Libpod's own create call, for GPUs on Podman before 5.4, where the Docker-like call drops every GPU request without a word.
+use serde_json::{Value, json};
+
+use super::gpu::cdi_name;
+use super::hardening::{CAPABILITIES, LOG_MAX_BYTES, bounds, environment};
+use crate::container::ContainerPlan;
+
+/// Answers with `{"Id": …}`.
+pub(super) const CREATE: &str = "/v4.0.0/libpod/containers/create";
+/// What the Docker-like call makes of `nano_cpus`.
+const CPU_PERIOD: i64 = 100_000;
+
+/// The same container as the Docker-like call makes, in libpod's words.
+pub(super) fn body(plan: &ContainerPlan, init: bool) -> Value {
+    let bounds = bounds(plan);
+    let env: serde_json::Map<String, Value> =
+        environment(plan, false).into_iter().map(|(name, value)| (name, Value::String(value))).collect();
+    let limits: Vec<Value> =
+        bounds.ulimits.iter().map(|(name, value)| json!({"type": name, "hard": value, "soft": value})).collect();
+    let mounts = plan.binds.iter().map(|bind| {
+        json!({"type": "bind", "source": bind.host, "destination": bind.container, "options": ["ro", "rbind", "rprivate"]})
+    });
+    let devices = plan.gpus.iter().map(|gpu| json!({"path": cdi_name(gpu)}));
+    let mut body = json!({
+        "name": plan.name,
+        "image": plan.image,
+        "env": env,
+        "labels": plan.labels,
+        "cap_drop": ["ALL"],
+        "cap_add": CAPABILITIES,
+        "no_new_privileges": true,
+        "netns": {"nsmode": plan.network},
+        "ipcns": {"nsmode": "private"},
+        "r_limits": limits,
+        "resource_limits": {
+            "memory": {"limit": bounds.memory, "swap": bounds.memory},
+            "cpu": {"period": CPU_PERIOD, "quota": bounds.nano_cpus / (1_000_000_000 / CPU_PERIOD)},
+            "pids": {"limit": bounds.pids},
+        },
+        "log_configuration": {"driver": "k8s-file", "size": LOG_MAX_BYTES},
+        "mounts": mounts.collect::<Vec<_>>(),
+        "devices": devices.collect::<Vec<_>>(),
+        "create_working_dir": true,
+    });
+    let mut set = |key: &str, value: Option<Value>| {
+        if let Some(value) = value {
+            body[key] = value;
+        }
+    };
+    set("entrypoint", plan.entrypoint.as_ref().map(|list| json!(list)));
+    set("command", (!plan.command.is_empty()).then(|| json!(plan.command)));
+    set("work_dir", plan.workdir.as_ref().map(|path| json!(path)));
+    set("user", plan.user.as_ref().map(|user| json!(user)));
+    set("shm_size", plan.shm_bytes.map(|bytes| json!(bytes)));
+    set("init", init.then(|| json!(true)));
+    body
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gpus_are_cdi_devices_and_cpus_a_quota() {
+        let plan = ContainerPlan { gpus: vec!["GPU-1".into()], cpus_milli: 1_500, ..ContainerPlan::default() };
+        let body = body(&plan, false);
+        assert_eq!(body["devices"][0]["path"], "nvidia.com/gpu=GPU-1");
+        assert_eq!(body["resource_limits"]["cpu"]["quota"], 150_000);
+        assert_eq!(body["init"], Value::Null);
+        assert_eq!(body["cap_drop"], json!(["ALL"]));
+    }
+}

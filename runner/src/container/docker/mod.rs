@@ -1,0 +1,136 @@
+//! Docker (API 1.41 and newer) and Podman (4.3 and newer) through the same socket protocol. What they do differently is known by
+//! probing, once, at connect.
+mod archive;
+mod connect;
+mod create;
+mod failure;
+mod find;
+mod gpu;
+mod hardening;
+mod image;
+mod libpod;
+mod lifecycle;
+mod plain;
+mod state;
+mod streams;
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
+use std::sync::{Arc, Mutex};
+
+use bollard::Docker;
+use bytes::Bytes;
+use dsg_schemas::ids::RunnerId;
+use dsg_schemas::spec::PullPolicy;
+use dsg_schemas::wire::EngineFacts;
+use tokio::process::Child;
+use tokio::sync::mpsc;
+
+pub use connect::{ConnectOptions, connect};
+
+use super::watch::Watches;
+use super::{Answer, ContainerPlan, Engine, Failure, Own, Piece, State};
+use gpu::GpuWay;
+use plain::Plain;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Docker,
+    Podman,
+}
+
+/// One container engine on this host.
+pub struct DockerEngine {
+    /// For calls that answer soon.
+    short: Docker,
+    /// For streams, pulls and stops: its time-out covers the wait for headers, which Podman sends with the first byte of output.
+    long: Docker,
+    plain: Plain,
+    /// Where it keeps containers, if that is on this host.
+    data_root: Option<PathBuf>,
+    /// No process reaper is installed: learnt from the first create that fails for it.
+    no_init: AtomicBool,
+    gpu_ways: Vec<GpuWay>,
+    gpu_way: AtomicUsize,
+    /// One pull per image at a time, shared by all who wait for it.
+    pulls: Arc<Mutex<HashMap<String, image::Pull>>>,
+    watches: Watches,
+    /// `podman system service`, where we started it ourselves. It ends with us; containers have their own monitor and go on.
+    _service: Option<Child>,
+}
+
+impl Engine for DockerEngine {
+    fn facts(&self) -> Answer<'_, EngineFacts> {
+        Box::pin(self.ask_facts())
+    }
+
+    fn image<'a>(
+        &'a self,
+        image: &'a str,
+        policy: PullPolicy,
+        note: &'a (dyn Fn(String) + Send + Sync),
+    ) -> Answer<'a, String> {
+        Box::pin(self.make_present(image, policy, note))
+    }
+
+    fn load_image(&self, archive: Vec<u8>) -> Answer<'_, String> {
+        Box::pin(self.load(archive))
+    }
+
+    fn create<'a>(&'a self, plan: &'a ContainerPlan) -> Answer<'a, String> {
+        Box::pin(self.create_or_adopt(plan))
+    }
+
+    fn attach<'a>(&'a self, id: &'a str) -> Answer<'a, mpsc::Receiver<Piece>> {
+        Box::pin(self.open_attach(id))
+    }
+
+    fn logs<'a>(&'a self, id: &'a str, follow: bool) -> Answer<'a, mpsc::Receiver<Piece>> {
+        Box::pin(self.open_logs(id, follow))
+    }
+
+    fn start<'a>(&'a self, id: &'a str) -> Answer<'a, ()> {
+        Box::pin(self.start_watched(id))
+    }
+
+    fn inspect<'a>(&'a self, id: &'a str) -> Answer<'a, State> {
+        Box::pin(self.look(id))
+    }
+
+    fn wait<'a>(&'a self, id: &'a str) -> Answer<'a, ()> {
+        Box::pin(self.wait_for_end(id))
+    }
+
+    fn stop<'a>(&'a self, id: &'a str, grace_ms: u64) -> Answer<'a, ()> {
+        Box::pin(self.stop_with_grace(id, grace_ms))
+    }
+
+    fn copy_out<'a>(
+        &'a self,
+        id: &'a str,
+        path: &'a str,
+    ) -> Answer<'a, Option<mpsc::Receiver<Result<Bytes, Failure>>>> {
+        Box::pin(self.download(id, path))
+    }
+
+    fn remove<'a>(&'a self, id: &'a str) -> Answer<'a, ()> {
+        Box::pin(self.remove_with_volumes(id))
+    }
+
+    fn own<'a>(&'a self, grid: &'a str, runner: RunnerId) -> Answer<'a, Vec<Own>> {
+        Box::pin(self.list_own(grid, runner))
+    }
+
+    fn disk_free<'a>(&'a self) -> Answer<'a, Option<u64>> {
+        Box::pin(self.free_bytes())
+    }
+
+    fn gpu_ways(&self) -> Vec<String> {
+        self.gpu_ways.iter().map(|way| way.name().to_owned()).collect()
+    }
+
+    fn choose_gpu_way(&self, way: usize) {
+        self.gpu_way.store(way, std::sync::atomic::Ordering::Relaxed);
+    }
+}

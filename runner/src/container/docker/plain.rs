@@ -1,0 +1,109 @@
+//! Plain HTTP calls over the engine's socket, for what bollard has no call for (libpod's create) or reads too strictly: its
+//! closed enums refuse a whole answer because of one state name that only Podman knows.
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::{Method, Request};
+use hyper_util::rt::TokioIo;
+use serde_json::Value;
+use tokio::net::UnixStream;
+
+use super::failure::{Trouble, chain};
+
+/// An answer above this is no answer of an engine that works.
+const ANSWER_BYTES: usize = 64 << 20;
+
+#[derive(Clone, Debug)]
+pub(super) struct Plain {
+    pub socket: PathBuf,
+    pub deadline: Duration,
+}
+
+impl Plain {
+    pub(super) async fn get(&self, path: &str) -> Result<Value, Trouble> {
+        self.call(Method::GET, path, None).await
+    }
+
+    pub(super) async fn post(&self, path: &str, body: &Value) -> Result<Value, Trouble> {
+        self.call(Method::POST, path, Some(body)).await
+    }
+
+    async fn call(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value, Trouble> {
+        let exchange = exchange(&self.socket, method, path, body);
+        let answer = tokio::time::timeout(self.deadline, exchange).await;
+        answer.unwrap_or_else(|_| Err(Trouble::Silent(format!("no answer in {} s", self.deadline.as_secs()))))
+    }
+}
+
+async fn exchange(socket: &Path, method: Method, path: &str, body: Option<&Value>) -> Result<Value, Trouble> {
+    let silent = |error: &dyn std::error::Error| Trouble::Silent(chain(error));
+    let stream =
+        UnixStream::connect(socket).await.map_err(|error| Trouble::Silent(format!("{}: {error}", socket.display())))?;
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|error| silent(&error))?;
+    let driver = tokio::spawn(connection);
+    let bytes = body.map(|body| Bytes::from(body.to_string())).unwrap_or_default();
+    let request = Request::builder()
+        .method(method)
+        .uri(path)
+        .header("host", "localhost")
+        .header("content-type", "application/json")
+        .body(Full::new(bytes))
+        .map_err(|error| Trouble::Strange(chain(&error)))?;
+    let answer = sender.send_request(request).await.map_err(|error| silent(&error))?;
+    let status = answer.status();
+    let read = Limited::new(answer.into_body(), ANSWER_BYTES).collect().await;
+    driver.abort();
+    let bytes = read.map_err(|error| Trouble::Silent(error.to_string()))?.to_bytes();
+    let value = serde_json::from_slice::<Value>(&bytes);
+    if status.is_success() {
+        return match value {
+            Ok(value) => Ok(value),
+            Err(_) if bytes.is_empty() => Ok(Value::Null),
+            Err(error) => Err(Trouble::Strange(error.to_string())),
+        };
+    }
+    let said = value.ok().and_then(|value| value["message"].as_str().map(str::to_owned));
+    let message = said.unwrap_or_else(|| String::from_utf8_lossy(&bytes).trim().to_owned());
+    Err(Trouble::Refused { status: status.as_u16(), message })
+}
+
+/// A value for a query.
+pub(super) fn escaped(text: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+    text.bytes().fold(String::new(), |mut out, byte| {
+        if plain(byte) {
+            out.push(byte as char);
+        } else {
+            out.push_str(&format!("%{byte:02X}"));
+        }
+        out
+    })
+}
+
+/// An image name for a path: what separates its parts stays, everything else is escaped.
+pub(super) fn escaped_path(text: &str) -> String {
+    text.split('/').map(|part| escaped(part).replace("%3A", ":").replace("%40", "@")).collect::<Vec<_>>().join("/")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_cannot_leave_their_place_in_the_address() {
+        assert_eq!(escaped("{\"a\":1}"), "%7B%22a%22%3A1%7D");
+        assert_eq!(escaped_path("docker.io/lab/x:1@sha256:ab"), "docker.io/lab/x:1@sha256:ab");
+        assert_eq!(escaped_path("x?y#z w"), "x%3Fy%23z%20w");
+    }
+
+    #[tokio::test]
+    async fn no_socket_is_silence_not_a_refusal() {
+        let folder = std::env::temp_dir().join(format!("dsg-plain-{}", std::process::id()));
+        let plain = Plain { socket: folder.join("none.sock"), deadline: Duration::from_secs(5) };
+        let trouble = plain.get("/info").await.expect_err("nobody listens");
+        assert!(matches!(&trouble, Trouble::Silent(text) if text.contains("none.sock")), "{trouble:?}");
+    }
+}

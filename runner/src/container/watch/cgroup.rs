@@ -1,0 +1,148 @@
+//! A container's cgroup: where it is, and what its files say, on both versions.
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Where the kernel counts one container.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Cgroup {
+    V1 { memory: PathBuf, cpu: PathBuf },
+    V2 { folder: PathBuf },
+}
+
+/// One look at the counters; each may be missing on its own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Counters {
+    pub oom_kills: Option<u64>,
+    pub peak_memory_bytes: Option<u64>,
+    pub cpu_ms: Option<u64>,
+}
+
+/// The cgroup of a container, once it exists. Engines name it in a few ways, by driver and by root or not; the process tells in
+/// all others.
+pub(super) fn find(root: &Path, id: &str, process: Option<u32>) -> Option<Cgroup> {
+    let memory = root.join("memory");
+    let is_v1 = memory.is_dir();
+    let base = if is_v1 { memory.as_path() } else { root };
+    let by_name = usual(id).into_iter().find(|path| base.join(path).is_dir());
+    let path = by_name.or_else(|| process.and_then(|process| of_process(process, id, is_v1)))?;
+    let folder = base.join(&path);
+    if !folder.is_dir() {
+        return None;
+    }
+    Some(match is_v1 {
+        true => Cgroup::V1 { memory: folder, cpu: root.join("cpuacct").join(&path) },
+        false => Cgroup::V2 { folder },
+    })
+}
+
+fn usual(id: &str) -> [String; 4] {
+    [
+        format!("docker/{id}"),
+        format!("system.slice/docker-{id}.scope"),
+        format!("libpod_parent/libpod-{id}"),
+        format!("machine.slice/libpod-{id}.scope"),
+    ]
+}
+
+fn of_process(process: u32, id: &str, is_v1: bool) -> Option<String> {
+    let lines = fs::read_to_string(format!("/proc/{process}/cgroup")).ok()?;
+    path_in(&lines, id, is_v1)
+}
+
+/// From lines like `4:memory:/docker/ID` or `0::/user.slice/…/libpod-ID.scope/container`: the folder that bears the id.
+fn path_in(lines: &str, id: &str, is_v1: bool) -> Option<String> {
+    let path = lines.lines().find_map(|line| {
+        let mut parts = line.splitn(3, ':').skip(1);
+        let controllers = parts.next()?;
+        let wanted = if is_v1 { controllers.split(',').any(|one| one == "memory") } else { controllers.is_empty() };
+        parts.next().filter(|_| wanted)
+    })?;
+    let at = path.find(id)?;
+    let end = path[at..].find('/').map_or(path.len(), |slash| at + slash);
+    Some(path[..end].trim_start_matches('/').to_owned())
+}
+
+impl Cgroup {
+    pub(super) fn exists(&self) -> bool {
+        match self {
+            Cgroup::V1 { memory, .. } => memory.join("memory.oom_control").exists(),
+            Cgroup::V2 { folder } => folder.join("memory.events").exists(),
+        }
+    }
+
+    pub(super) fn read(&self) -> Counters {
+        match self {
+            Cgroup::V1 { memory, cpu } => Counters {
+                oom_kills: field(&memory.join("memory.oom_control"), "oom_kill"),
+                peak_memory_bytes: number(&memory.join("memory.max_usage_in_bytes")),
+                cpu_ms: number(&cpu.join("cpuacct.usage")).map(|nanoseconds| nanoseconds / 1_000_000),
+            },
+            Cgroup::V2 { folder } => Counters {
+                oom_kills: field(&folder.join("memory.events"), "oom_kill"),
+                // Kernels before 5.19 have no peak; the caller keeps the largest of what it saw.
+                peak_memory_bytes: number(&folder.join("memory.peak"))
+                    .or_else(|| number(&folder.join("memory.current"))),
+                cpu_ms: field(&folder.join("cpu.stat"), "usage_usec").map(|microseconds| microseconds / 1_000),
+            },
+        }
+    }
+}
+
+fn number(file: &Path) -> Option<u64> {
+    fs::read_to_string(file).ok()?.trim().parse().ok()
+}
+
+fn field(file: &Path, name: &str) -> Option<u64> {
+    let text = fs::read_to_string(file).ok()?;
+    text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.trim().parse().ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tree(files: &[(&str, &str)]) -> tempfile::TempDir {
+        let root = tempfile::tempdir().expect("a folder");
+        for (path, text) in files {
+            let path = root.path().join(path);
+            fs::create_dir_all(path.parent().expect("a parent")).expect("folders");
+            fs::write(path, text).expect("a file");
+        }
+        root
+    }
+
+    #[test]
+    fn version_one_is_found_and_read() {
+        let root = tree(&[
+            ("memory/docker/abc/memory.oom_control", "oom_kill_disable 0\nunder_oom 0\noom_kill 2\n"),
+            ("memory/docker/abc/memory.max_usage_in_bytes", "4096\n"),
+            ("cpuacct/docker/abc/cpuacct.usage", "7000000\n"),
+        ]);
+        let cgroup = find(root.path(), "abc", None).expect("found");
+        assert!(cgroup.exists());
+        let counters = cgroup.read();
+        assert_eq!(counters, Counters { oom_kills: Some(2), peak_memory_bytes: Some(4096), cpu_ms: Some(7) });
+        assert_eq!(find(root.path(), "abd", None), None);
+    }
+
+    #[test]
+    fn version_two_is_found_and_read() {
+        let root = tree(&[
+            ("machine.slice/libpod-abc.scope/memory.events", "low 0\noom 1\noom_kill 1\noom_group_kill 0\n"),
+            ("machine.slice/libpod-abc.scope/memory.current", "10\n"),
+            ("machine.slice/libpod-abc.scope/cpu.stat", "usage_usec 5000\nuser_usec 1\n"),
+        ]);
+        let cgroup = find(root.path(), "abc", None).expect("found");
+        assert_eq!(cgroup.read(), Counters { oom_kills: Some(1), peak_memory_bytes: Some(10), cpu_ms: Some(5) });
+    }
+
+    #[test]
+    fn a_process_tells_its_container_folder() {
+        let v1 = "5:cpu:/other\n4:blkio,memory:/docker/outer/docker/abc/inner\n0::/\n";
+        assert_eq!(path_in(v1, "abc", true).as_deref(), Some("docker/outer/docker/abc"));
+        let v2 = "0::/user.slice/user-7.slice/user@7.service/user.slice/libpod-abc.scope/container\n";
+        let found = path_in(v2, "abc", false);
+        assert_eq!(found.as_deref(), Some("user.slice/user-7.slice/user@7.service/user.slice/libpod-abc.scope"));
+        assert_eq!(path_in("0::/init.scope\n", "abc", false), None);
+    }
+}
