@@ -1,7 +1,10 @@
 //! What a handler answers when it cannot: a problem with a code for programs and a sentence for people.
 use axum::response::{IntoResponse, Response};
+use dsg_core::event::Refusal;
 use dsg_schemas::api::{Problem, SpecProblem};
 use http::{HeaderValue, StatusCode, header};
+
+use crate::engine::Refused;
 
 pub type Reply<T> = Result<T, Failure>;
 
@@ -67,5 +70,37 @@ impl IntoResponse for Failure {
         // The layers that turn problems into pages for browsers find it here.
         response.extensions_mut().insert(self);
         response
+    }
+}
+
+/// The one table from refusals of the core to HTTP.
+impl From<Refusal> for Failure {
+    fn from(refusal: Refusal) -> Failure {
+        let detail = refusal.to_string();
+        match refusal {
+            Refusal::UnknownJob(_) | Refusal::UnknownChunk(_) | Refusal::UnknownRunner(_) | Refusal::NotLoaded(_) => {
+                Failure::not_found(detail)
+            }
+            Refusal::HelloFirst => Failure::conflict("hello_first", detail),
+            Refusal::StaleSeq => Failure::conflict("stale_seq", detail),
+            Refusal::Cloned { .. } => Failure::conflict("cloned", detail),
+            Refusal::NotEnded(_) => Failure::conflict("not_ended", detail),
+            Refusal::Ended(_) => Failure::conflict("ended", detail),
+            Refusal::StillHolding(_) => Failure::conflict("still_holding", detail),
+            Refusal::TooManyChunks(_) => Failure::new(StatusCode::UNPROCESSABLE_ENTITY, "too_many_chunks", detail),
+        }
+    }
+}
+
+impl From<Refused> for Failure {
+    fn from(refused: Refused) -> Failure {
+        let detail = refused.to_string();
+        match refused {
+            Refused::Refusal(refusal) => refusal.into(),
+            Refused::Join(_) => Failure::unauthorized(detail),
+            Refused::Store => Failure::store(),
+            Refused::Busy => Failure::new(StatusCode::SERVICE_UNAVAILABLE, "busy", detail),
+            Refused::Stopping => Failure::new(StatusCode::SERVICE_UNAVAILABLE, "stopping", detail),
+        }
     }
 }

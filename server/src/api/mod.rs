@@ -1,1 +1,11 @@
 //! Handlers, one file for each resource.
+pub mod acts;
+pub mod chunks;
+pub mod events;
+pub mod jobs;
+pub mod login;
+pub mod overview;
+pub mod runners;
+pub mod submit;
+pub mod sync;
+pub mod tokens;

@@ -13,7 +13,13 @@ pub struct Caller {
     pub role: Role,
     /// Where the caller is a runner.
     pub runner: Option<RunnerId>,
-    /// SHA-256 of the secret that was shown, in hexadecimal.
+    /// Id of the token behind the call or behind its session.
+    pub token: Option<String>,
+}
+
+/// A machine with a join token, which may join and nothing else.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Joiner {
     pub secret_sha256: String,
 }
 
@@ -27,9 +33,20 @@ impl Caller {
     }
 }
 
+fn found<T: Clone + Send + Sync + 'static>(parts: &Parts) -> Result<T, Failure> {
+    parts.extensions.get::<T>().cloned().ok_or_else(|| Failure::unauthorized("say who you are with a token"))
+}
+
 impl<S: Sync> FromRequestParts<S> for Caller {
     type Rejection = Failure;
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Caller, Failure> {
-        parts.extensions.get::<Caller>().cloned().ok_or_else(|| Failure::unauthorized("say who you are with a token"))
+        found(parts)
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for Joiner {
+    type Rejection = Failure;
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Joiner, Failure> {
+        found(parts)
     }
 }

@@ -107,6 +107,16 @@ impl Reader<'_> {
         Ok(rows)
     }
 
+    /// All attempts there are.
+    pub fn attempts(&self, mut visit: impl FnMut(AttemptRow)) -> Result<(), StoreError> {
+        let table = self.table(ATTEMPTS)?;
+        for entry in table.range::<u64>(..).map_err(|error| self.store.wrap(error))? {
+            let (key, bytes) = entry.map_err(|error| self.store.wrap(error))?;
+            visit(parse(|| format!("attempt {}", key.value()), bytes.value())?);
+        }
+        Ok(())
+    }
+
     pub fn runners(&self) -> Result<Vec<RunnerRow>, StoreError> {
         let mut rows = Vec::new();
         let table = self.table(RUNNERS)?;

@@ -6,26 +6,14 @@ use std::sync::atomic::Ordering;
 
 use dsg_core::row::{ChunkRow, Key, Meta, Row};
 use dsg_schemas::ids::{AttemptId, ChunkId, JobId};
+use serde_json::json;
 
 use super::{Changes, Store, StoreError};
 
 fn chunk(id: ChunkId, attempts: Vec<AttemptId>) -> ChunkRow {
-    ChunkRow {
-        id,
-        attempts,
-        accepted: None,
-        failures: 0,
-        requeues: 0,
-        rule_uses: Vec::new(),
-        not_before_ms: None,
-        waiting_since_ms: 0,
-        failed_on: Vec::new(),
-        lost_on: Vec::new(),
-        reason: None,
-        exit_code: None,
-        message: String::new(),
-        ended_ms: None,
-    }
+    let row = json!({"id": id, "attempts": attempts, "failures": 0, "requeues": 0, "rule_uses": [],
+        "waiting_since_ms": 0, "failed_on": [], "message": ""});
+    serde_json::from_value(row).expect("a row of the first version")
 }
 
 fn changes(rows: impl IntoIterator<Item = (Key, Row)>) -> Changes {

@@ -1,0 +1,125 @@
+//! Submit and check: from a job file to a plan, and to a job.
+use std::collections::BTreeMap;
+use std::io::{Error, ErrorKind, Read};
+use std::sync::Arc;
+
+use axum::extract::State;
+use dsg_core::event::{Answer, Event};
+use dsg_schemas::api::{Checked, Submit, Submitted, Upload, Uploads};
+use dsg_schemas::spec::{self, Plan, Sources};
+use http::StatusCode;
+
+use crate::app::{App, Shared};
+use crate::auth::Caller;
+use crate::blobs::BlobStore;
+use crate::convert;
+use crate::failure::{Failure, Reply};
+use crate::web::Json;
+
+/// Chunks that check shows.
+const FIRST: u32 = 3;
+
+pub async fn check(State(app): State<App>, Json(submit): Json<Submit>) -> Reply<Json<Checked>> {
+    checked(&app, submit).await.map(Json)
+}
+
+/// For the API and the page alike. A wrong job file is an answer here, not a failure.
+pub async fn checked(app: &Shared, submit: Submit) -> Reply<Checked> {
+    match plan(app, submit).await {
+        Ok(plan) => {
+            let first = (0..plan.chunks.min(FIRST)).map(|index| plan.chunk(index)).collect();
+            let warnings = warnings(app, &plan).await?;
+            Ok(Checked { ok: true, problems: Vec::new(), warnings, chunks: plan.chunks.into(), first })
+        }
+        Err(failure) if !failure.0.problems.is_empty() => {
+            let problems = failure.0.problems;
+            Ok(Checked { ok: false, problems, warnings: Vec::new(), chunks: 0, first: Vec::new() })
+        }
+        Err(failure) => Err(failure),
+    }
+}
+
+pub async fn submit(
+    State(app): State<App>,
+    caller: Caller,
+    Json(submit): Json<Submit>,
+) -> Reply<(StatusCode, Json<Submitted>)> {
+    submitted(&app, &caller, submit).await.map(|done| (StatusCode::CREATED, Json(done)))
+}
+
+/// For the API and the page alike.
+pub async fn submitted(app: &Shared, caller: &Caller, submit: Submit) -> Reply<Submitted> {
+    // Two people who happen to choose the same word mean two jobs.
+    let request = submit.request.as_ref().map(|request| format!("{}/{request}", caller.name));
+    all_uploaded(&app.blobs, &submit.uploads)?;
+    let plan = plan(app, submit).await?;
+    if let Some(table) = plan.table().map(<[u8]>::to_vec) {
+        let blobs = app.blobs.clone();
+        let write =
+            move || blobs.write(&table).map(drop).map_err(|error| Failure::internal("store the rows of a job", error));
+        app.blocking("store the rows of a job", write).await?;
+    }
+    let warnings = warnings(app, &plan).await?;
+    let spec = plan.to_bytes().into();
+    let submission = convert::submission(&plan.job, plan.chunks, caller.name.clone(), request, spec);
+    match app.engine.apply(Event::Submit(Box::new(submission))).await? {
+        Answer::Job { job, fresh } => {
+            tracing::info!(%job, owner = ?caller.name, chunks = plan.chunks, fresh, "submit");
+            Ok(Submitted { job, chunks: plan.chunks.into(), warnings })
+        }
+        other => Err(Failure::internal("submit", format!("unexpected answer {other:?}"))),
+    }
+}
+
+async fn plan(app: &Shared, submit: Submit) -> Reply<Arc<Plan>> {
+    let blobs = app.blobs.clone();
+    let work = move || {
+        let Submit { spec, set, uploads, request: _ } = submit;
+        let read = |path: &str| content(&blobs, &uploads, path);
+        spec::check(&spec, &set, &Sources { uploads: &uploads, read: &read }).map(Arc::new).map_err(Failure::spec)
+    };
+    app.blocking("check a job file", work).await
+}
+
+fn content(blobs: &BlobStore, uploads: &Uploads, path: &str) -> std::io::Result<Vec<u8>> {
+    let upload = uploads.get(path).ok_or(ErrorKind::NotFound)?;
+    let hash = upload.sha256.parse().map_err(|_| Error::new(ErrorKind::InvalidInput, "not a sha256"))?;
+    let mut bytes = Vec::new();
+    let (mut file, _) = blobs.read(hash).map_err(Error::other)?;
+    file.read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// A job must not wait for files that never come.
+fn all_uploaded(blobs: &BlobStore, uploads: &Uploads) -> Reply<()> {
+    let there = |upload: &Upload| upload.sha256.parse().is_ok_and(|hash| blobs.has(hash, upload.size));
+    let missing: BTreeMap<&String, &Upload> = uploads.iter().filter(|(_, upload)| !there(upload)).collect();
+    match missing.keys().next() {
+        None => Ok(()),
+        Some(first) => Err(Failure::conflict(
+            "upload_missing",
+            format!(
+                "{} of {} files are not on the server, {first:?} among them; upload them first, then submit again",
+                missing.len(),
+                uploads.len()
+            ),
+        )),
+    }
+}
+
+/// What the plan says, and whether any runner could run it as the grid is now.
+async fn warnings(app: &Shared, plan: &Plan) -> Reply<Vec<String>> {
+    let mut warnings = plan.warnings.clone();
+    let policy = convert::submission(&plan.job, plan.chunks, String::new(), None, Vec::new().into());
+    let stages: Vec<_> =
+        [Some(policy.main), policy.gather.and_then(|gather| gather.run)].into_iter().flatten().collect();
+    let found = app
+        .engine
+        .ask(move |grid, _| stages.iter().filter_map(|stage| grid.can_any_run(stage).err()).collect::<Vec<String>>());
+    for warning in found.await? {
+        if !warnings.contains(&warning) {
+            warnings.push(warning);
+        }
+    }
+    Ok(warnings)
+}

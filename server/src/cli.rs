@@ -1,0 +1,88 @@
+//! The command line of `dsg-server`.
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::Parser;
+
+use crate::config::{Config, Tls};
+
+/// The server of DSG: takes jobs, splits them into chunks, gives them to runners, and shows what happens.
+#[derive(Debug, Parser)]
+#[command(name = "dsg-server", version)]
+pub struct Options {
+    /// Where everything is kept
+    #[arg(long, env = "DSG_DATA", default_value = "dsg-data", value_name = "DIR")]
+    pub data: PathBuf,
+    /// Address and port to listen on
+    #[arg(long, env = "DSG_LISTEN", default_value = "0.0.0.0:8420", value_name = "ADDRESS")]
+    pub listen: SocketAddr,
+    /// A name or address under which people and runners reach the server; may be given more than once, the first one is shown
+    #[arg(long = "public-name", env = "DSG_PUBLIC_NAME", value_delimiter = ',', value_name = "NAME")]
+    pub public_names: Vec<String>,
+    /// Certificate chain (PEM) in place of the server's own
+    #[arg(long, requires = "tls_key", value_name = "FILE")]
+    pub tls_cert: Option<PathBuf>,
+    /// Key of the certificate (PEM)
+    #[arg(long, requires = "tls_cert", value_name = "FILE")]
+    pub tls_key: Option<PathBuf>,
+    /// No TLS; only with a loopback address to listen on
+    #[arg(long, conflicts_with = "tls_cert")]
+    pub plain_http: bool,
+    /// No TLS on any address: everybody on the network can read tokens; the dashboard says so
+    #[arg(long, conflicts_with = "tls_cert")]
+    pub insecure_http: bool,
+    /// Memory for the store's cache
+    #[arg(long, default_value_t = 32, value_name = "MIB", value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    pub cache_mib: u32,
+    /// Log as JSON lines
+    #[arg(long)]
+    pub log_json: bool,
+}
+
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "--plain-http needs a loopback address, as in --listen 127.0.0.1:8420; {0} can be reached by others: leave the flag out, or say --insecure-http"
+)]
+pub struct NotLoopback(pub SocketAddr);
+
+impl Options {
+    pub fn config(&self) -> Result<Config, NotLoopback> {
+        if self.plain_http && !self.listen.ip().is_loopback() {
+            return Err(NotLoopback(self.listen));
+        }
+        let tls = match (&self.tls_cert, &self.tls_key) {
+            (Some(cert), Some(key)) => Tls::Files { cert: cert.clone(), key: key.clone() },
+            _ if self.plain_http || self.insecure_http => Tls::Off,
+            _ => Tls::Own,
+        };
+        Ok(Config {
+            data: self.data.clone(),
+            listen: self.listen,
+            public_names: self.public_names.clone(),
+            tls,
+            cache_bytes: (self.cache_mib as usize) << 20,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> Result<Config, String> {
+        let options = Options::try_parse_from(line.split(' ')).map_err(|error| error.to_string())?;
+        options.config().map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn tls_is_on_unless_somebody_insists() {
+        assert_eq!(parse("dsg-server").map(|config| (config.tls, config.listen.port())), Ok((Tls::Own, 8420)));
+        assert_eq!(parse("dsg-server --insecure-http").map(|config| config.tls), Ok(Tls::Off));
+        assert_eq!(parse("dsg-server --plain-http --listen 127.0.0.1:0").map(|config| config.tls), Ok(Tls::Off));
+        assert!(parse("dsg-server --plain-http").is_err_and(|error| error.contains("loopback")));
+        assert!(parse("dsg-server --tls-cert x").is_err(), "a certificate needs its key");
+        let names =
+            parse("dsg-server --public-name lab --public-name lab.example.org").map(|config| config.public_names);
+        assert_eq!(names, Ok(vec!["lab".to_owned(), "lab.example.org".to_owned()]));
+    }
+}

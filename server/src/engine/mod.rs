@@ -1,0 +1,11 @@
+//! The engine thread: the only one that changes the grid and writes the store.
+mod batch;
+mod handle;
+mod message;
+mod summary;
+mod thread;
+
+pub use handle::Engine;
+pub use message::{EnrolRequest, Refused};
+pub use summary::{Banners, Summary};
+pub use thread::{Outbox, StartError, start};

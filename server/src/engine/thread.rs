@@ -1,0 +1,359 @@
+//! The loop: take one message, take what else is there, apply each, commit once, then answer all.
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use dsg_core::Grid;
+use dsg_core::event::{Answer, Effects, Event, Join, Refusal};
+use dsg_core::row::{JobRow, Key, Row};
+use dsg_schemas::ids::{AttemptId, JobId};
+use tokio::sync::{mpsc, watch};
+
+use super::batch::Batch;
+use super::handle::Engine;
+use super::message::{EnrolRequest, Message, Refused};
+use super::summary::{Banners, Summary};
+use crate::auth::{Book, Doors};
+use crate::clock::Clock;
+use crate::store::{Changes, Store, StoreError};
+
+/// Messages that wait at most: beyond that callers are told to come back, instead of waiting for ever.
+const QUEUE: usize = 8192;
+/// Messages that share one commit: bounds how long the first of them waits.
+const BATCH: usize = 1024;
+const LONGEST_WAIT: Duration = Duration::from_secs(1);
+/// Between two summaries: people see no difference, and a busy grid is not slowed down by being looked at.
+const SUMMARY_EVERY: Duration = Duration::from_millis(200);
+/// Between two tries to open a store that failed.
+const REOPEN_EVERY: Duration = Duration::from_secs(1);
+
+/// What other parts of the server do after a commit.
+pub struct Outbox {
+    /// Jobs whose gather steps are due.
+    pub gather: mpsc::UnboundedSender<JobId>,
+    /// Attempts of removed jobs: their logs can go.
+    pub removed: mpsc::UnboundedSender<Vec<AttemptId>>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("the rows of the store do not fit together: {0}; restore it from a backup")]
+    Rows(String),
+    #[error("the tokens in the store cannot be read: {0}")]
+    Tokens(#[from] serde_json::Error),
+    #[error("cannot start the engine thread: {0}")]
+    Thread(#[from] std::io::Error),
+}
+
+/// Loads the rows and starts the thread.
+pub fn start(
+    store: Arc<Store>,
+    clock: Clock,
+    doors: Arc<Doors>,
+    banners: Arc<Banners>,
+    outbox: Outbox,
+) -> Result<(Engine, thread::JoinHandle<()>), StartError> {
+    let (sender, messages) = sync_channel(QUEUE);
+    let (summary, summaries) = watch::channel(Arc::default());
+    let (work, works) = watch::channel(0);
+    let state = State::load(&store, clock.now_ms())?;
+    let mut thread = Thread {
+        store,
+        clock,
+        doors,
+        banners,
+        outbox,
+        messages,
+        summary,
+        work,
+        state: Some(state),
+        stale: true,
+        publish_at: Instant::now(),
+        reopen_at: Instant::now(),
+    };
+    thread.publish_book();
+    thread.publish();
+    let handle = thread::Builder::new().name("engine".into()).spawn(move || {
+        let _guard = AbortOnPanic;
+        thread.run();
+    })?;
+    Ok((Engine { sender, summary: summaries, work: works }, handle))
+}
+
+/// What is in memory of the rows on disk; thrown away whole when a commit fails.
+struct State {
+    grid: Grid,
+    book: Book,
+    open_jobs: BTreeMap<JobId, Arc<JobRow>>,
+}
+
+impl State {
+    fn load(store: &Store, now_ms: u64) -> Result<State, StartError> {
+        let (rows, auth) = store.read(|rows| Ok((rows.live_rows()?, rows.auth()?)))?;
+        let mut book = Book::load(auth)?;
+        book.follow(rows.iter().map(|(key, row)| (key, Some(row))));
+        let mut open_jobs = BTreeMap::new();
+        for (key, row) in &rows {
+            follow_job(&mut open_jobs, *key, Some(row));
+        }
+        let grid = Grid::load(now_ms, rows).map_err(|error| StartError::Rows(error.to_string()))?;
+        Ok(State { grid, book, open_jobs })
+    }
+}
+
+fn follow_job(open_jobs: &mut BTreeMap<JobId, Arc<JobRow>>, key: Key, row: Option<&Row>) {
+    let Key::Job(job) = key else { return };
+    match row {
+        Some(Row::Job(row)) if !row.state.is_final() => open_jobs.insert(job, Arc::new((**row).clone())),
+        Some(_) | None => open_jobs.remove(&job),
+    };
+}
+
+struct Thread {
+    store: Arc<Store>,
+    clock: Clock,
+    doors: Arc<Doors>,
+    banners: Arc<Banners>,
+    outbox: Outbox,
+    messages: Receiver<Message>,
+    summary: watch::Sender<Arc<Summary>>,
+    work: watch::Sender<u64>,
+    /// `None` while the store cannot be opened.
+    state: Option<State>,
+    /// The summary does not show what is.
+    stale: bool,
+    publish_at: Instant,
+    reopen_at: Instant,
+}
+
+/// A grid that panicked half-way is not to be trusted, and must not be written: the rows on disk are whole.
+struct AbortOnPanic;
+
+impl Drop for AbortOnPanic {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            tracing::error!("the engine thread panicked; the server stops and loads the rows anew at its next start");
+            std::process::abort();
+        }
+    }
+}
+
+impl Thread {
+    fn run(&mut self) {
+        loop {
+            let mut next = match self.messages.recv_timeout(self.patience()) {
+                Ok(message) => Some(message),
+                Err(RecvTimeoutError::Timeout) => None,
+                Err(RecvTimeoutError::Disconnected) => return,
+            };
+            if self.state.is_none() {
+                self.reopen();
+            }
+            let mut batch = Batch::default();
+            let mut stop = false;
+            let mut count = 0;
+            while let Some(message) = next.take() {
+                if matches!(message, Message::Stop) {
+                    stop = true;
+                    break;
+                }
+                self.take(message, &mut batch);
+                count += 1;
+                if count < BATCH {
+                    next = self.messages.try_recv().ok();
+                }
+            }
+            self.tick(&mut batch);
+            self.commit(batch);
+            if stop {
+                return;
+            }
+            if self.stale && Instant::now() >= self.publish_at {
+                self.publish();
+            }
+        }
+    }
+
+    fn patience(&self) -> Duration {
+        let mut patience = LONGEST_WAIT;
+        if let Some(deadline) = self.state.as_ref().and_then(|state| state.grid.next_deadline()) {
+            patience = patience.min(Duration::from_millis(deadline.saturating_sub(self.clock.now_ms())));
+        }
+        if self.stale {
+            patience = patience.min(self.publish_at.saturating_duration_since(Instant::now()));
+        }
+        patience
+    }
+
+    fn take(&mut self, message: Message, batch: &mut Batch) {
+        match message {
+            Message::Apply(event, reply) => {
+                let result = self.apply(event, batch);
+                batch.answer(reply, result);
+            }
+            Message::Enrol(request, reply) => {
+                let result = self.enrol(request, batch);
+                batch.answer(reply, result);
+            }
+            Message::Book(change) => {
+                if let Some(state) = &mut self.state {
+                    batch.answers.push(change(&mut state.book, self.clock.now_ms()));
+                }
+            }
+            Message::Ask(question) => {
+                if let Some(state) = &self.state {
+                    batch.answers.push(question(&state.grid, self.clock.now_ms()));
+                }
+            }
+            // The loop has seen to it.
+            Message::Stop => {}
+        }
+    }
+
+    fn apply(&mut self, event: Event, batch: &mut Batch) -> Result<Answer, Refused> {
+        let now = self.clock.now_ms();
+        let state = self.state.as_mut().ok_or(Refused::Store)?;
+        self.stale = true;
+        // Only what people do (and what follows from it) can concern a job that left memory.
+        let again = matches!(event, Event::Act(_)).then(|| event.clone());
+        match (state.grid.apply(now, event, &mut batch.effects), again) {
+            (Err(Refusal::NotLoaded(job)), Some(event)) => {
+                // Its last rows may be in this very batch.
+                self.commit(std::mem::take(batch));
+                let state = self.state.as_mut().ok_or(Refused::Store)?;
+                let rows = self.store.read(|rows| rows.job_rows(job)).map_err(|_| Refused::Store)?;
+                if rows.is_empty() {
+                    return Err(Refusal::UnknownJob(job).into());
+                }
+                state.grid.load_job(now, rows);
+                Ok(state.grid.apply(now, event, &mut batch.effects)?)
+            }
+            (result, _) => Ok(result?),
+        }
+    }
+
+    fn enrol(&mut self, request: EnrolRequest, batch: &mut Batch) -> Result<Answer, Refused> {
+        let EnrolRequest { token_sha256, name, credential_sha256 } = request;
+        let state = self.state.as_mut().ok_or(Refused::Store)?;
+        state.book.join(&token_sha256, self.clock.now_ms())?;
+        self.apply(Event::Join(Join::Enrol { name, credential_sha256 }), batch)
+    }
+
+    fn tick(&mut self, batch: &mut Batch) {
+        let now = self.clock.now_ms();
+        let due = self.state.as_ref().and_then(|state| state.grid.next_deadline()).is_some_and(|at| at <= now);
+        if due && let Err(error) = self.apply(Event::Tick, batch) {
+            tracing::error!(%error, "a tick was refused");
+        }
+    }
+
+    fn commit(&mut self, batch: Batch) {
+        let Batch { mut effects, answers } = batch;
+        let committed = self.write(&mut effects);
+        for answer in answers {
+            answer(committed);
+        }
+        if !committed {
+            return;
+        }
+        if effects.work_available {
+            self.work.send_modify(|count| *count += 1);
+        }
+        for job in effects.gather_due {
+            // Without a gatherer the server is stopping; the job is found again at the next start.
+            let _ = self.outbox.gather.send(job);
+        }
+    }
+
+    fn write(&mut self, effects: &mut Effects) -> bool {
+        let Some(state) = &mut self.state else { return false };
+        let mut changes = Changes { auth: state.book.take_changes(), ..Changes::default() };
+        changes.absorb(effects);
+        if changes.is_empty() {
+            return true;
+        }
+        match self.store.commit(&changes) {
+            Ok(removed) => {
+                self.stale = true;
+                if !removed.is_empty() {
+                    let _ = self.outbox.removed.send(removed);
+                }
+                let runners = state.book.follow(changes.rows.iter().map(|(key, row)| (key, row.as_ref())));
+                for (key, row) in &changes.rows {
+                    follow_job(&mut state.open_jobs, *key, row.as_ref());
+                }
+                for job in &changes.removed_jobs {
+                    state.open_jobs.remove(job);
+                }
+                if runners || !changes.auth.is_empty() {
+                    self.publish_book();
+                }
+                true
+            }
+            Err(error) => {
+                tracing::error!(%error, "a commit failed; memory is thrown away and the rows are loaded anew");
+                self.state = None;
+                self.reopen();
+                false
+            }
+        }
+    }
+
+    /// Memory is ahead of the disk, or the disk is gone: begin anew from the rows.
+    fn reopen(&mut self) {
+        if Instant::now() < self.reopen_at {
+            return;
+        }
+        self.reopen_at = Instant::now() + REOPEN_EVERY;
+        let loaded = self.store.reopen().map_err(StartError::from);
+        match loaded.and_then(|()| State::load(&self.store, self.clock.now_ms())) {
+            Ok(state) => {
+                self.state = Some(state);
+                self.banners.hide("store");
+                self.publish_book();
+                self.work.send_modify(|count| *count += 1);
+            }
+            Err(error) => {
+                tracing::error!(%error, "the store cannot be opened; trying again");
+                self.banners.show(
+                    "store",
+                    format!("The server cannot use its store: {error}. Nothing new is taken until it can."),
+                );
+            }
+        }
+        self.stale = true;
+    }
+
+    fn publish_book(&self) {
+        if let Some(state) = &self.state {
+            self.doors.publish(Arc::new(state.book.clone()));
+        }
+    }
+
+    fn publish(&mut self) {
+        let began = Instant::now();
+        let now_ms = self.clock.now_ms();
+        self.summary.send_modify(|summary| {
+            let mut next = Summary { revision: summary.revision + 1, now_ms, ..Summary::default() };
+            match &self.state {
+                Some(state) => {
+                    next.runners = state.grid.runner_views(now_ms);
+                    next.queue = state.grid.queue(now_ms);
+                    next.open_jobs = state.open_jobs.clone();
+                }
+                None => {
+                    next.runners = summary.runners.clone();
+                    next.open_jobs = summary.open_jobs.clone();
+                }
+            }
+            *summary = Arc::new(next);
+        });
+        self.stale = false;
+        // A summary that takes long is made less often: it may cost a tenth of the thread's time.
+        self.publish_at = began + SUMMARY_EVERY.max(began.elapsed() * 10);
+    }
+}
