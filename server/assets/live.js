@@ -33,6 +33,10 @@ function children(from, to) {
 
 function apply(page) {
   document.title = page.title;
+  for (const one of document.querySelectorAll('#log-of')) {
+    const other = page.getElementById(one.id);
+    if (other && other.dataset.liveReload !== one.dataset.liveReload) { location.reload(); return; }
+  }
   const regions = new Set([...document.querySelectorAll('[data-live]')].map(region => region.id));
   for (const region of page.querySelectorAll('[data-live]')) {
     regions.delete(region.id);

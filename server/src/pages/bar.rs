@@ -53,27 +53,13 @@ pub fn sentence(tally: &Tally) -> String {
     }
 }
 
-/// One amount of another, with its name before and its text below.
-pub fn meter(name: &str, part: u64, whole: u64, text: &str) -> Markup {
-    let tone = match scaled(part, whole) {
-        0..=849 => "running",
-        850..=949 => "skipped",
-        _ => "failed",
-    };
-    full(name, part, whole, text, tone)
-}
-
-/// The same where being full is good: a machine that is used.
+/// One amount of another, with its name before (if it has one) and its text below.
 pub fn share(name: &str, part: u64, whole: u64, text: &str) -> Markup {
-    full(name, part, whole, text, "running")
-}
-
-fn full(name: &str, part: u64, whole: u64, text: &str, tone: &str) -> Markup {
     html! {
-        div.meter {
-            span { (name) }
+        div.meter.bare[name.is_empty()] {
+            @if !name.is_empty() { span { (name) } }
             svg.bar viewBox="0 0 1000 10" preserveAspectRatio="none" aria-hidden="true" {
-                @if part > 0 { rect class=(tone) x="0" y="0" width=(scaled(part, whole)) height="10" {} }
+                @if part > 0 { rect.running x="0" y="0" width=(scaled(part, whole)) height="10" {} }
             }
             span { (text) }
         }

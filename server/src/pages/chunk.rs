@@ -32,7 +32,8 @@ pub fn page(
             (head(frame, detail, owner, &name))
             div #explanation data-live { @if let Some(explanation) = &detail.explanation { (explained(explanation)) } }
             (attempts(frame.now_ms, detail, shown))
-            @if let Some(shown) = shown { (log::panel(shown.id, shown.number, lines)) }
+            // Another attempt means another log: the script loads the page anew.
+            div #log-of data-live-reload=[shown.map(|shown| shown.id)] { @if let Some(shown) = shown { (log::panel(shown.id, shown.number, lines)) } }
             div #outputs data-live { @if let Some(shown) = shown && !shown.outputs.is_empty() {
                 section.panel aria-labelledby="outputs-title" {
                     header { h2 #outputs-title { "Outputs of attempt " (shown.number) } @if shown.accepted { span.dim.small { "accepted: these count" } } @else { span.dim.small { "not accepted: these do not count" } } }

@@ -3,7 +3,7 @@ use dsg_schemas::api::{Role, Whoami};
 use maud::{DOCTYPE, Markup, html};
 
 use super::asset;
-use super::shown::Shown;
+use super::shown::{Shown, shortened};
 use super::url::SafeUrl;
 
 /// What every page knows beside its own view.
@@ -95,7 +95,7 @@ impl Frame<'_> {
                     }
                     div.me {
                         span #live.needs-js title="Whether this page follows what happens" { "static" }
-                        span title=(role_word(viewer.role)) { (Shown(&viewer.name)) }
+                        span title=(role_word(viewer.role)) { (Shown(&shortened(&viewer.name, 24))) }
                         form method="post" action="/logout" { button.plain type="submit" { "Log out" } }
                     }
                 }

@@ -16,7 +16,8 @@ use super::{bar, pill, words};
 /// What the address asks for of the chunks.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filter {
-    pub state: Option<ChunkState>,
+    /// A state, or `active` or `ended`; empty for all.
+    pub state: String,
     pub cursor: String,
 }
 
@@ -112,7 +113,7 @@ fn progress(now_ms: u64, detail: &JobDetail) -> Markup {
                 div { dt { "Running for" } dd { (words::elapsed(now_ms, job.started_ms, job.ended_ms)) } }
                 @if !job.state.is_final() { div { dt { "Chunks through" } dd { (eta(now_ms, detail.eta_ms)) } } }
                 @if let Some(ended_ms) = job.ended_ms { div { dt { "Ended" } dd { (words::time(now_ms, ended_ms)) } } }
-                div { dt { "Image" } dd.mono { (Shown(&job.image)) } }
+                div { dt { "Image" } dd.mono.anywhere { (Shown(&job.image)) } }
                 div { dt { "Priority" } dd { (job.priority) } }
                 @if !job.labels.is_empty() { div { dt { "Labels" } dd { @for (key, value) in &job.labels { span.tag { (Shown(key)) "=" (Shown(value)) } } } } }
             }
@@ -193,27 +194,29 @@ fn chunk_list(now_ms: u64, detail: &JobDetail, filter: &Filter, chunks: &Page<Ch
         section #chunks.panel data-live aria-labelledby="chunks-title" {
             header {
                 h2 #chunks-title { "Chunks" }
-                nav.tabs aria-label="State of the chunks" { (tab(job, "all", detail.job.chunks.total(), None, filter)) @for state in ChunkState::ALL {
-                    @if detail.job.chunks.of(state) > 0 || filter.state == Some(state) { (tab(job, state.word(), detail.job.chunks.of(state), Some(state), filter)) }
+                nav.tabs aria-label="State of the chunks" { (tab(job, "", detail.job.chunks.total(), filter)) @for state in ChunkState::ALL {
+                    @if detail.job.chunks.of(state) > 0 || filter.state == state.word() { (tab(job, state.word(), detail.job.chunks.of(state), filter)) }
                 } }
             }
             @if chunks.rows.is_empty() { div.empty { p { "No chunk is in this state now." } } } @else { (chunk_table(now_ms, &chunks.rows)) }
             @if chunks.next.is_some() || !filter.cursor.is_empty() {
                 nav.more aria-label="Pages" {
-                    @if !filter.cursor.is_empty() { a href=(list_url(job, filter.state).at("chunks")) { "First page" } }
-                    @if let Some(next) = &chunks.next { a.button href=(list_url(job, filter.state).with("cursor", next).at("chunks")) { "Next page" } }
+                    @if !filter.cursor.is_empty() { a href=(list_url(job, &filter.state).at("chunks")) { "First page" } }
+                    @if let Some(next) = &chunks.next { a.button href=(list_url(job, &filter.state).with("cursor", next).at("chunks")) { "Next page" } }
                 }
             }
         }
     }
 }
 
-fn list_url(job: JobId, state: Option<ChunkState>) -> SafeUrl {
-    SafeUrl::job(job).with("state", state.map_or("", ChunkState::word))
+fn list_url(job: JobId, state: &str) -> SafeUrl {
+    SafeUrl::job(job).with("state", state)
 }
 
-fn tab(job: JobId, word: &str, count: u64, state: Option<ChunkState>, filter: &Filter) -> Markup {
-    html! { a href=(list_url(job, state).at("chunks")) aria-current=[(filter.state == state).then_some("true")] { (word) " " (words::number(count)) } }
+/// `word`: a state, or nothing for all.
+fn tab(job: JobId, word: &str, count: u64, filter: &Filter) -> Markup {
+    let name = if word.is_empty() { "all" } else { word };
+    html! { a href=(list_url(job, word).at("chunks")) aria-current=[(filter.state == word).then_some("true")] { (name) " " (words::number(count)) } }
 }
 
 fn chunk_table(now_ms: u64, chunks: &[ChunkView]) -> Markup {

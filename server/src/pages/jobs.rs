@@ -1,5 +1,5 @@
 //! The list of jobs, with filters in the address.
-use dsg_schemas::api::{JobState, JobView, Page, Role};
+use dsg_schemas::api::{JobView, Page, Role};
 use maud::{Markup, html};
 
 use super::frame::{Frame, Here};
@@ -10,7 +10,8 @@ use super::{bar, pill, words};
 /// What the address asks for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filter {
-    pub state: Option<JobState>,
+    /// A state, or `open` or `ended`; empty for all.
+    pub state: String,
     pub owner: String,
     pub text: String,
     pub cursor: String,
@@ -18,15 +19,15 @@ pub struct Filter {
 
 impl Filter {
     fn is_empty(&self) -> bool {
-        self.state.is_none() && self.owner.is_empty() && self.text.is_empty()
+        self.state.is_empty() && self.owner.is_empty() && self.text.is_empty()
     }
     fn url(&self) -> SafeUrl {
-        let state = self.state.map_or("", pill::job_word);
-        SafeUrl::fixed("/jobs").with("state", state).with("owner", &self.owner).with("text", &self.text)
+        SafeUrl::fixed("/jobs").with("state", &self.state).with("owner", &self.owner).with("text", &self.text)
     }
 }
 
 pub fn page(frame: Frame<'_>, filter: &Filter, jobs: &Page<JobView>) -> Markup {
+    let words = ["open", "ended"].into_iter().chain(pill::JOB_STATES.map(pill::job_word));
     frame.page(
         Here::Jobs,
         "Jobs",
@@ -41,7 +42,7 @@ pub fn page(frame: Frame<'_>, filter: &Filter, jobs: &Page<JobView>) -> Markup {
                 label { "Owner" input name="owner" value=(Shown(&filter.owner)) size="12"; }
                 label { "State" select name="state" {
                     option value="" { "all" }
-                    @for state in pill::JOB_STATES { option value=(pill::job_word(state)) selected[filter.state == Some(state)] { (pill::job_word(state)) } }
+                    @for word in words { option value=(word) selected[filter.state == word] { (word) } }
                 } }
                 button type="submit" { "Filter" }
                 @if !filter.is_empty() { a.button href="/jobs" { "Show all" } }
@@ -86,7 +87,7 @@ pub fn none_yet(may_submit: bool) -> Markup {
 pub fn table<'a>(now_ms: u64, jobs: impl Iterator<Item = &'a JobView>) -> Markup {
     html! {
         div.scroll { table {
-            thead { tr { th.number { "Id" } th { "Name" } th { "State" } th { "Chunks" } th.wide-only { "Owner" } th.wide-only { "Submitted" } th { "Took" } } }
+            thead { tr { th.number.wide-only { "Id" } th { "Name" } th { "State" } th { "Chunks" } th.wide-only { "Owner" } th.wide-only { "Submitted" } th.wide-only { "Took" } } }
             tbody { @for job in jobs { (row(now_ms, job)) } }
         } }
     }
@@ -96,10 +97,10 @@ fn row(now_ms: u64, job: &JobView) -> Markup {
     let tally = &job.chunks;
     html! {
         tr data-key={ "job-" (job.id) } data-href=(SafeUrl::job(job.id)) {
-            td.number.dim { (job.id) }
+            td.number.dim.wide-only { (job.id) }
             td {
                 a.name href=(SafeUrl::job(job.id)) { (Shown(&shortened(&job.name, 80))) }
-                div.dim.small { (Shown(&shortened(&job.image, 60))) @for (key, value) in job.labels.iter().take(4) { " " span.tag { (Shown(&shortened(key, 24))) "=" (Shown(&shortened(value, 24))) } } }
+                div.dim.small.wide-only { (Shown(&shortened(&job.image, 60))) @for (key, value) in job.labels.iter().take(4) { " " span.tag { (Shown(&shortened(key, 24))) "=" (Shown(&shortened(value, 24))) } } }
             }
             td { (pill::job(job.state)) }
             td.progress-cell {
@@ -112,7 +113,7 @@ fn row(now_ms: u64, job: &JobView) -> Markup {
             }
             td.wide-only { (Shown(&shortened(&job.owner, 40))) }
             td.wide-only.nowrap { (words::time(now_ms, job.submitted_ms)) }
-            td.nowrap { (words::elapsed(now_ms, job.started_ms, job.ended_ms)) }
+            td.nowrap.wide-only { (words::elapsed(now_ms, job.started_ms, job.ended_ms)) }
         }
     }
 }

@@ -81,11 +81,10 @@ fn meters(runner: &RunnerView) -> Markup {
         words::size(facts.memory_bytes),
         words::size(load.memory_used_bytes)
     );
-    let disk_used = facts.disk_bytes.saturating_sub(load.disk_free_bytes);
     html! {
         (bar::share("Cores", runner.used_cpus_milli, facts.cpus_milli, &cpu))
         (bar::share("Memory", runner.used_memory_bytes, facts.memory_bytes, &memory))
-        @if facts.disk_bytes > 0 { (bar::meter("Disk", disk_used, facts.disk_bytes, &format!("{} free", words::size(load.disk_free_bytes)))) }
+        @if load.disk_free_bytes > 0 { div.meter { span { "Disk" } span.plain { (words::size(load.disk_free_bytes)) " free" } } }
     }
 }
 

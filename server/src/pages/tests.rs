@@ -35,7 +35,7 @@ fn pages() -> Vec<(String, Kind, String)> {
             ..jobs::Filter::default()
         };
         let list = Page { rows: samples::jobs(kind), next: (kind != Kind::Empty).then(|| named("c")) };
-        let chunk_filter = job::Filter { state: None, cursor: named("") };
+        let chunk_filter = job::Filter { state: String::new(), cursor: named("") };
         let mut refused = Problem {
             code: named("not_found"),
             title: "Not Found".to_owned(),
