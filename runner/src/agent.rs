@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::attempt::{Halt, Life, Origin, Shared};
 use crate::config::LoadSource;
-use crate::health;
+use crate::health::Health;
 use crate::link::LinkError;
 use crate::plan::{Event, Failure, Plan, Step};
 use crate::spool::Spool;
@@ -30,6 +30,7 @@ pub struct Agent {
     pub plan: Plan,
     pub progress: mpsc::UnboundedReceiver<(AttemptId, Phase)>,
     pub lives: Lives,
+    pub health: watch::Receiver<Health>,
 }
 
 /// The tasks of the attempts, and how to halt them. Dropping it ends the tasks and leaves the containers.
@@ -75,9 +76,8 @@ impl Agent {
         let clock = Instant::now();
         let now = || clock.elapsed().as_millis() as u64;
         let mut requests = Requests { tasks: JoinSet::new(), newest: [None, None] };
-        let mut health = health::watch(self.shared.engine.clone(), self.spool.root().to_owned());
         let mut farewell = None;
-        let mut event = Event::Wake;
+        let mut event = Event::Health(self.health.borrow_and_update().no_more.clone());
         loop {
             let steps = self.plan.handle(now(), event);
             for step in steps {
@@ -99,7 +99,7 @@ impl Agent {
                     Err(_) => Event::Wake,
                 },
                 Some(_) = self.lives.tasks.join_next() => Event::Wake,
-                Ok(()) = health.changed() => Event::Health(health.borrow_and_update().clone()),
+                Ok(()) = self.health.changed() => Event::Health(self.health.borrow_and_update().no_more.clone()),
                 () = at(wake) => Event::Wake,
                 () = at(farewell) => return Ok(()),
             };
@@ -115,6 +115,7 @@ impl Agent {
             }
             Step::Sync(mut sync) => {
                 sync.load = (self.load)();
+                sync.load.disk_free_bytes = self.health.borrow().disk_free_bytes;
                 let link = self.shared.link.clone();
                 requests.send(async move { Reply::Sync(sync.seq, link.sync(&sync).await) });
             }

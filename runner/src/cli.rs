@@ -1,18 +1,23 @@
 //! The command line of the runner.
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use clap::{Args, Parser, Subcommand};
 use dsg_schemas::units::Bytes;
-use dsg_schemas::wire::Facts;
+use dsg_schemas::wire::{Facts, Load};
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{Config, default_state};
+use crate::config::{Config, LoadSource, default_state};
 use crate::container::Engine;
+use crate::container::docker::{ConnectOptions, connect};
 use crate::container::pretend::PretendEngine;
-use crate::{host, join, run};
+use crate::probe::{self, GpuProbe, LoadProbe};
+use crate::{join, run};
+
+const LOAD_EVERY: Duration = Duration::from_secs(5);
 
 /// Offers this host to a DSG grid and runs what fits, in containers of the local Docker or Podman.
 #[derive(Debug, Parser)]
@@ -90,7 +95,7 @@ impl Cli {
         log_to_stderr(options.log_json);
         let state = options.state.clone().unwrap_or_else(default_state);
         if let Some(Command::Join { url, token, name, only }) = command {
-            let name = name.unwrap_or_else(host::name);
+            let name = name.unwrap_or_else(host_name);
             let identity = join(&state, &url, &token, &name, options.insecure_http).await?;
             println!("joined {} as runner {} ({})", identity.server, identity.name, identity.runner);
             if only {
@@ -108,7 +113,7 @@ impl Cli {
 impl Options {
     /// What is offered, before engine and GPUs are looked at.
     fn facts(&self) -> anyhow::Result<Facts> {
-        let mut facts = host::facts();
+        let mut facts = probe::host();
         if let Some(cpus) = self.cpus {
             if !(cpus.is_finite() && cpus > 0.0 && cpus <= 4096.0) {
                 bail!("--cpus {cpus} is not a number of cores; write for instance --cpus 3.5");
@@ -124,12 +129,37 @@ impl Options {
         Ok(facts)
     }
 
-    async fn engine(&self, _config: &mut Config) -> anyhow::Result<Arc<dyn Engine>> {
+    /// The engine, and what belongs to it: real containers are proven to run, pretended ones need no proof.
+    async fn engine(&self, config: &mut Config) -> anyhow::Result<Arc<dyn Engine>> {
         if self.pretend {
+            config.load = load_source(Arc::new(GpuProbe::none()));
             return Ok(Arc::new(PretendEngine::new()));
         }
-        bail!("no container engine is built in yet; use --pretend")
+        let gpus = Arc::new(GpuProbe::open(self.nvml_lib.as_deref()));
+        let found = gpus.gpus();
+        (config.facts.gpus, config.facts.gpu_note) = (found.gpus, found.note);
+        config.load = load_source(gpus);
+        config.selftest = true;
+        Ok(Arc::new(connect(&ConnectOptions { engine: self.engine.clone(), state: config.state.clone() }).await?))
     }
+}
+
+/// A sample is good for some seconds, however often the runner syncs.
+fn load_source(gpus: Arc<GpuProbe>) -> LoadSource {
+    let probe = LoadProbe::new(gpus);
+    let last: Mutex<Option<(Instant, Load)>> = Mutex::new(None);
+    Arc::new(move || {
+        let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*last {
+            Some((at, load)) if at.elapsed() < LOAD_EVERY => load.clone(),
+            Some(_) | None => last.insert((Instant::now(), probe.sample(0))).1.clone(),
+        }
+    })
+}
+
+fn host_name() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    if name.trim().is_empty() { "runner".to_owned() } else { name.trim().to_owned() }
 }
 
 fn labels(given: &[String]) -> anyhow::Result<BTreeMap<String, String>> {

@@ -17,12 +17,15 @@ pub struct Config {
     pub facts: Facts,
     pub load: LoadSource,
     pub cache_bytes: u64,
+    /// Prove at start that containers run, limits hold and GPUs are there; GPUs that are not proven are not offered.
+    pub selftest: bool,
     pub patience: Patience,
 }
 
 impl Config {
     pub fn new(state: PathBuf, facts: Facts) -> Config {
-        Config { state, facts, load: Arc::new(Load::default), cache_bytes: 20 << 30, patience: Patience::default() }
+        let (load, patience): (LoadSource, _) = (Arc::new(Load::default), Patience::default());
+        Config { state, facts, load, cache_bytes: 20 << 30, selftest: false, patience }
     }
 }
 

@@ -1,5 +1,5 @@
-//! Why nothing new should be taken: the engine does not answer, or the disk is nearly full. Looked at now and then, told when
-//! it changes.
+//! Why nothing new should be taken: the engine does not answer, the disk is nearly full, or the self-test failed. Looked at now
+//! and then, told when it changes.
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,18 +14,30 @@ const EVERY: Duration = Duration::from_secs(15);
 const FREE_BYTES_MIN: u64 = 1 << 30;
 const FREE_PERCENT_MIN: u64 = 5;
 
-/// Ends when the receiver is dropped.
-pub fn watch(engine: Arc<dyn Engine>, state: PathBuf) -> watch::Receiver<Option<String>> {
-    let (sender, receiver) = watch::channel(None);
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Health {
+    /// Why nothing new should be taken.
+    pub no_more: Option<String>,
+    /// Where containers live, or else where the runner's state is.
+    pub disk_free_bytes: u64,
+}
+
+/// Ends when the receiver is dropped. `unfit` is a reason that stays.
+pub fn watch(engine: Arc<dyn Engine>, state: PathBuf, unfit: Option<String>) -> watch::Receiver<Health> {
+    let disk_free_bytes = space(&state).map_or(0, |(free, _)| free);
+    let (sender, receiver) = watch::channel(Health { no_more: unfit.clone(), disk_free_bytes });
+    // What is unfit from the beginning must be told from the beginning.
+    let mut told = None;
     tokio::spawn(async move {
         loop {
-            let seen = examine(&*engine, &state).await;
-            sender.send_if_modified(|told| {
-                let changed = *told != seen;
-                if let (true, Some(why)) = (changed, &seen) {
-                    tracing::warn!(why, "taking nothing new");
-                }
-                *told = seen;
+            let seen = examine(&*engine, &state, unfit.clone()).await;
+            let changed = told != seen.no_more;
+            if let (true, Some(why)) = (changed, &seen.no_more) {
+                tracing::warn!(why, "taking nothing new");
+            }
+            told.clone_from(&seen.no_more);
+            sender.send_if_modified(|health| {
+                *health = seen;
                 changed
             });
             tokio::select! {
@@ -37,17 +49,23 @@ pub fn watch(engine: Arc<dyn Engine>, state: PathBuf) -> watch::Receiver<Option<
     receiver
 }
 
-async fn examine(engine: &dyn Engine, state: &Path) -> Option<String> {
+async fn examine(engine: &dyn Engine, state: &Path, unfit: Option<String>) -> Health {
+    let (free, total) = space(state).unwrap_or((0, 0));
     if let Err(failure) = engine.facts().await {
-        return Some(format!("the container engine does not answer: {failure}"));
+        let why = format!("the container engine does not answer: {failure}");
+        return Health { no_more: Some(why), disk_free_bytes: free };
     }
-    if let Ok(Some(free)) = engine.disk_free().await
-        && free < FREE_BYTES_MIN
-    {
-        return Some(format!("only {} are free where the engine keeps containers", Bytes(free)));
-    }
+    let engine_free = engine.disk_free().await.ok().flatten();
+    let engine_full = engine_free
+        .filter(|free| *free < FREE_BYTES_MIN)
+        .map(|free| format!("only {} are free where the engine keeps containers", Bytes(free)));
+    let no_more = unfit.or(engine_full).or_else(|| full(free, total));
+    Health { no_more, disk_free_bytes: engine_free.unwrap_or(free) }
+}
+
+fn space(state: &Path) -> Option<(u64, u64)> {
     let disk = rustix::fs::statvfs(state).ok()?;
-    full(disk.f_bavail * disk.f_frsize, disk.f_blocks * disk.f_frsize)
+    Some((disk.f_bavail * disk.f_frsize, disk.f_blocks * disk.f_frsize))
 }
 
 fn full(free: u64, total: u64) -> Option<String> {

@@ -9,7 +9,6 @@ pub mod cli;
 pub mod config;
 pub mod container;
 mod health;
-mod host;
 mod link;
 mod plan;
 pub mod probe;
@@ -20,7 +19,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use dsg_schemas::wire::Phase;
+use dsg_schemas::wire::{Facts, Phase};
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
@@ -66,7 +65,7 @@ pub async fn join(
 /// Runs until `stop`; then containers stay for the next life. Comes back by itself only where the server wants no more of this
 /// runner.
 pub async fn run(config: Config, engine: Arc<dyn Engine>, stop: CancellationToken) -> Result<(), RunError> {
-    let Config { state, mut facts, load, cache_bytes, patience } = config;
+    let Config { state, mut facts, load, cache_bytes, selftest, patience } = config;
     let spool = Spool::open(&state)?;
     let Identity { runner, grid, .. } = &spool.identity()?;
     let (sender, progress) = mpsc::unbounded_channel();
@@ -89,13 +88,38 @@ pub async fn run(config: Config, engine: Arc<dyn Engine>, stop: CancellationToke
         () = stop.cancelled() => return Ok(()),
     };
     facts.engine = engine_facts;
+    let mut unfit = None;
+    if selftest {
+        tokio::select! {
+            why = prove(&shared, &mut facts) => unfit = why,
+            () = stop.cancelled() => return Ok(()),
+        }
+    }
     let phases = adopted.iter().map(|adopted| (adopted.attempt, first_phase(&adopted.origin))).collect::<Vec<_>>();
     let plan = plan::Plan::new(phases, u64::from_le_bytes(nonce[..8].try_into().unwrap_or_default()));
     let mut lives = Lives::default();
     for adopted in adopted {
         lives.begin(&shared, &spool, adopted.order, adopted.origin);
     }
-    Agent { shared, spool, facts, load, nonce, plan, progress, lives }.run(stop).await
+    let health = health::watch(shared.engine.clone(), spool.root().to_owned(), unfit);
+    let first = health.borrow().disk_free_bytes;
+    facts.disk_bytes = if facts.disk_bytes == 0 { first } else { facts.disk_bytes };
+    Agent { shared, spool, facts, load, nonce, plan, progress, lives, health }.run(stop).await
+}
+
+/// Runs the self-test. Some: why this runner must not take work.
+async fn prove(shared: &Shared, facts: &mut Facts) -> Option<String> {
+    let subject = selftest::Subject { grid: shared.grid.clone(), runner: shared.runner };
+    facts.checks = selftest::preflight(&*shared.engine, &subject, facts).await;
+    for check in &facts.checks {
+        match check.passed {
+            true => tracing::info!(check = check.name, note = check.note, "self-test passed"),
+            false => tracing::warn!(check = check.name, note = check.note, "self-test failed"),
+        }
+    }
+    // Without its GPUs a runner is still a runner; without containers or limits it is none.
+    let failed = facts.checks.iter().find(|check| !check.passed && check.name != "gpu")?;
+    Some(format!("its self-test failed at {}: {}; repair it and start the runner again", failed.name, failed.note))
 }
 
 /// Waits for the engine: without it, nothing true can be said about what is held.

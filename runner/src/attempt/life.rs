@@ -71,6 +71,8 @@ impl Life {
         let Shared { engine, grid, runner, boot, .. } = &*self.shared;
         let plan = prepare::container_plan(&self.order, &self.folder, &image_id, binds, grid, *runner)?;
         self.note("creating the container");
+        // By name until the id is known: a create without an answer may have made it all the same.
+        *container = Some(plan.name.clone());
         let id = engine.create(&plan).await.map_err(failed)?;
         *container = Some(id.clone());
         let pieces = engine.attach(&id).await.map_err(failed)?;

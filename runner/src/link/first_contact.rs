@@ -61,11 +61,12 @@ pub async fn join(server: &str, token: &str, name: &str, insecure_http: bool) ->
     let url = address(server, insecure_http)?;
     let base = url.as_str().trim_end_matches('/').to_owned();
     let fail = |source| JoinError::Link { server: base.clone(), source };
-    let ca_pem = match url.scheme() {
-        "https" => Some(authority(&base, token.fingerprint.ok_or(JoinError::NoFingerprint)?).await?),
-        _ => None,
+    // Without a fingerprint the server has a certificate of the lab's own, and the system's authorities vouch for it.
+    let ca_pem = match (url.scheme(), token.fingerprint) {
+        ("https", Some(fingerprint)) => Some(authority(&base, fingerprint).await?),
+        (_, _) => None,
     };
-    let client = client(ca_pem.as_deref()).map_err(fail)?;
+    let client = client(&base, ca_pem.as_deref()).map_err(fail)?;
     let answer = exchange(&client, &base, token.whole, name).await.map_err(fail)?;
     Ok(Identity {
         server: base,
@@ -77,13 +78,15 @@ pub async fn join(server: &str, token: &str, name: &str, insecure_http: bool) ->
     })
 }
 
-/// A client that believes this authority only (with plain HTTP: none).
-pub(super) fn client(ca_pem: Option<&str>) -> Result<Client, LinkError> {
-    let certificates = match ca_pem {
-        Some(pem) => Certificate::from_pem_bundle(pem.as_bytes()).map_err(|e| LinkError::Certificate(e.to_string()))?,
-        None => Vec::new(),
+/// A client that believes this authority only; the system's, if the server has a certificate from there.
+pub(super) fn client(base: &str, ca_pem: Option<&str>) -> Result<Client, LinkError> {
+    let wrong = |error: reqwest::Error| LinkError::Certificate(error.to_string());
+    let builder = match ca_pem {
+        Some(pem) => builder().tls_certs_only(Certificate::from_pem_bundle(pem.as_bytes()).map_err(wrong)?),
+        None if base.starts_with("https:") => builder(),
+        None => builder().tls_certs_only([]),
     };
-    builder().tls_certs_only(certificates).build().map_err(|error| LinkError::Certificate(error.to_string()))
+    builder.build().map_err(wrong)
 }
 
 fn builder() -> ClientBuilder {

@@ -34,7 +34,7 @@ pub struct Link {
 
 impl Link {
     pub fn new(identity: &Identity) -> Result<Link, LinkError> {
-        let client = first_contact::client(identity.ca_pem.as_deref())?;
+        let client = first_contact::client(&identity.server, identity.ca_pem.as_deref())?;
         Ok(Link { client, base: identity.server.clone(), credential: identity.credential.clone() })
     }
 

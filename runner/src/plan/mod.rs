@@ -29,6 +29,8 @@ const BACKOFF_FIRST_MS: Millis = 250;
 const BACKOFF_MAX_MS: Millis = 10_000;
 /// A server that does not hold idle syncs must not make us spin.
 const IDLE_PAUSE_MS: Millis = 1_000;
+/// An end that the server did not settle at once (it may still be writing an output) is told again soon.
+const ENDED_AGAIN_MS: Millis = 1_000;
 
 /// Everything that can happen to a runner.
 #[derive(Clone, Debug)]
@@ -316,7 +318,12 @@ impl Plan {
     fn request(&self, session: SessionId, news: bool) -> SyncRequest {
         let report =
             |(attempt, held): (&AttemptId, &Held)| AttemptReport { attempt: *attempt, phase: held.phase.clone() };
-        let hold_ms = if self.held.is_empty() { SYNC_WAIT_MS } else { self.renew_ms.min(SYNC_WAIT_MS) };
+        let owed = self.held.values().any(|held| matches!(held.phase, Phase::Ended(_)));
+        let hold_ms = match (self.held.is_empty(), owed) {
+            (true, _) => SYNC_WAIT_MS,
+            (false, false) => self.renew_ms.min(SYNC_WAIT_MS),
+            (false, true) => ENDED_AGAIN_MS,
+        };
         SyncRequest {
             session,
             seq: self.seq,

@@ -11,7 +11,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, patch, post};
 use axum::{Json, Router};
 use dsg_runner::attempt::Patience;
-use dsg_runner::container::pretend::PretendEngine;
+use dsg_runner::container::Engine;
 use dsg_runner::{Config, RunError, join, run};
 use dsg_schemas::api::{BlobHave, Problem};
 use dsg_schemas::ids::{AttemptId, ChunkId, JobId, RunnerId, SessionId};
@@ -26,6 +26,8 @@ use tokio_util::sync::CancellationToken;
 #[derive(Default)]
 pub struct State {
     pub session: u64,
+    /// Requests that carried a join token.
+    pub joins: u32,
     pub offers: BTreeMap<u64, StartOrder>,
     pub stops: BTreeMap<u64, EndReason>,
     /// What was last said of each attempt, and how often its end was.
@@ -56,6 +58,8 @@ pub struct Fake {
     state: Arc<Mutex<State>>,
     changed: watch::Sender<u64>,
     pub url: String,
+    grid: String,
+    pub token: String,
 }
 
 pub struct Runner {
@@ -65,19 +69,57 @@ pub struct Runner {
 
 impl Fake {
     pub async fn start() -> Fake {
+        Fake::start_as("g").await
+    }
+
+    /// Real engines are shared: each test there needs a grid of its own.
+    pub async fn start_as(grid: &str) -> Fake {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let url = format!("http://{}", listener.local_addr().expect("an address"));
+        let fake = Fake::new(url, grid, "dsg_j_secret".to_owned());
+        let router = fake.router();
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        fake
+    }
+
+    /// With a certificate of an authority of its own.
+    pub async fn start_with_tls() -> Fake {
+        drop(rustls::crypto::ring::default_provider().install_default());
+        let mut params = rcgen::CertificateParams::default();
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        let key = rcgen::KeyPair::generate().expect("a key");
+        let authority = params.self_signed(&key).expect("a certificate");
+        let (ca_pem, fingerprint) = (authority.pem(), crate::sha256(authority.der()));
+        let issuer = rcgen::Issuer::new(params, key);
+        let leaf_key = rcgen::KeyPair::generate().expect("a key");
+        let leaf = rcgen::CertificateParams::new(["localhost".to_owned()]).expect("a name");
+        let leaf = leaf.signed_by(&leaf_key, &issuer).expect("a certificate").pem();
+        let tls = axum_server::tls_rustls::RustlsConfig::from_pem(leaf.into(), leaf_key.serialize_pem().into());
+        let tls = tls.await.expect("a usable certificate");
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        listener.set_nonblocking(true).expect("a setting");
+        let url = format!("https://localhost:{}", listener.local_addr().expect("an address").port());
+        let fake = Fake::new(url, "g", format!("dsg_j_secret.{fingerprint}"));
+        let router = fake.router().route("/api/v1/ca", get(move || async { ca_pem }));
+        let server = axum_server::from_tcp_rustls(listener, tls).expect("a listener");
+        tokio::spawn(server.serve(router.into_make_service()));
+        fake
+    }
+
+    fn new(url: String, grid: &str, token: String) -> Fake {
         let state = State { forget_after: 1, ..State::default() };
-        let fake = Fake { state: Arc::new(Mutex::new(state)), changed: watch::Sender::new(0), url };
-        let router = Router::new()
+        let state = Arc::new(Mutex::new(state));
+        Fake { state, changed: watch::Sender::new(0), url, grid: grid.to_owned(), token }
+    }
+
+    fn router(&self) -> Router {
+        Router::new()
             .route("/api/v1/runners/join", post(joined))
             .route("/api/v1/runners/me/hello", post(hello))
             .route("/api/v1/runners/me/sync", post(sync))
             .route("/api/v1/attempts/{id}/log", patch(log))
             .route("/api/v1/blobs/sha256/{hash}", get(blob).put(put_blob))
-            .with_state(fake.clone());
-        tokio::spawn(async move { axum::serve(listener, router).await });
-        fake
+            .with_state(self.clone())
     }
 
     /// Changes something, and wakes who waits for it.
@@ -132,20 +174,24 @@ impl Fake {
     }
 
     pub async fn joined(&self, state: &Path) {
-        join(state, &self.url, "dsg_j_secret", "ada", false).await.expect("joined");
+        join(state, &self.url, &self.token, "ada", false).await.expect("joined");
     }
 
-    pub fn run(&self, state: &Path, engine: &PretendEngine) -> Runner {
+    pub fn run(&self, state: &Path, engine: &(impl Engine + Clone + 'static)) -> Runner {
         self.run_with(state, engine, Patience::default())
     }
 
-    pub fn run_with(&self, state: &Path, engine: &PretendEngine, patience: Patience) -> Runner {
-        let stop = CancellationToken::new();
+    pub fn run_with(&self, state: &Path, engine: &(impl Engine + Clone + 'static), patience: Patience) -> Runner {
         let facts = Facts { cpus_milli: 8000, memory_bytes: 8 << 30, ..Facts::default() };
         // Failures are waited out quickly; what a wait is for is proven elsewhere.
         let patience = Patience { retry: Duration::from_millis(20), ..patience };
         let config = Config { patience, ..Config::new(state.to_owned(), facts) };
-        let task = tokio::spawn(run(config, Arc::new(engine.clone()), stop.clone()));
+        self.run_engine(config, Arc::new(engine.clone()))
+    }
+
+    pub fn run_engine(&self, config: Config, engine: Arc<dyn Engine>) -> Runner {
+        let stop = CancellationToken::new();
+        let task = tokio::spawn(run(config, engine, stop.clone()));
         Runner { stop, task }
     }
 }
@@ -212,19 +258,20 @@ fn refused(fake: &Fake, headers: &HeaderMap) -> Option<Response> {
     revoked.then(|| problem(StatusCode::UNAUTHORIZED, "unauthorized"))
 }
 
-async fn joined(headers: HeaderMap, Json(request): Json<JoinRequest>) -> Response {
-    if headers.get("authorization").is_none_or(|value| value != "Bearer dsg_j_secret") {
+async fn joined(Shared(fake): Shared<Fake>, headers: HeaderMap, Json(request): Json<JoinRequest>) -> Response {
+    fake.change(|state| state.joins += 1);
+    if headers.get("authorization").is_none_or(|value| value != &format!("Bearer {}", fake.token)) {
         return problem(StatusCode::UNAUTHORIZED, "unauthorized");
     }
     let credential = "dsg_r_1".to_owned();
-    Json(JoinAnswer { runner: RunnerId(1), name: request.name, credential, grid: "g".to_owned() }).into_response()
+    Json(JoinAnswer { runner: RunnerId(1), name: request.name, credential, grid: fake.grid }).into_response()
 }
 
 async fn hello(Shared(fake): Shared<Fake>, headers: HeaderMap, Json(request): Json<HelloRequest>) -> Response {
     if let Some(refusal) = refused(&fake, &headers) {
         return refusal;
     }
-    assert_eq!(request.facts.engine.kind, "pretend");
+    assert!(!request.facts.engine.kind.is_empty(), "the engine is known before hello");
     let session = fake.change(|state| {
         state.session += 1;
         state.syncs.clear();
@@ -233,7 +280,7 @@ async fn hello(Shared(fake): Shared<Fake>, headers: HeaderMap, Json(request): Js
     Json(HelloAnswer {
         runner: RunnerId(1),
         name: "ada".to_owned(),
-        grid: "g".to_owned(),
+        grid: fake.grid,
         session: SessionId(session),
         lease_ms: 60_000,
         renew_ms: 15_000,

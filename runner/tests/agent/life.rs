@@ -2,13 +2,9 @@
 use dsg_runner::container::pretend::PretendEngine;
 use dsg_schemas::reason::EndReason;
 use dsg_schemas::wire::{InputFile, InputOrder, OutputOrder, Phase};
-use sha2::{Digest, Sha256};
 
 use crate::fake::{Fake, order};
-
-fn sha256(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
-}
+use crate::sha256;
 
 fn output(name: &str, path: &str, required: bool) -> OutputOrder {
     OutputOrder { name: name.to_owned(), path: path.to_owned(), required }

@@ -1,5 +1,12 @@
-//! Whole lives of the runner with an engine that runs nothing, against a server of a hundred lines that can be told to
-//! misbehave.
+//! Whole lives of the runner, most with an engine that runs nothing, against a server of a few hundred lines that can be told
+//! to misbehave.
 mod fake;
+mod join;
 mod life;
+mod real;
 mod trouble;
+
+fn sha256(bytes: &[u8]) -> String {
+    use sha2::Digest;
+    sha2::Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
