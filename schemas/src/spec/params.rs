@@ -58,14 +58,7 @@ fn value(name: &str, node: &Node, set: Option<&String>, pointer: &str, report: &
         Some(text) => match Regex::new(&format!("^(?:{text})$")) {
             Ok(pattern) => Some(pattern),
             Err(error) => {
-                let why = error
-                    .to_string()
-                    .lines()
-                    .last()
-                    .unwrap_or_default()
-                    .trim()
-                    .trim_start_matches("error: ")
-                    .to_owned();
+                let why = error.to_string().lines().last().unwrap_or_default().trim().to_owned();
                 let message = format!("this is not a regular expression: {why}");
                 report.add(Found::new(Rule::ParamDeclaration, format!("{pointer}/pattern"), message));
                 return None;
@@ -143,7 +136,7 @@ fn declaration(node: &Node, kind: &str, pointer: &str, report: &mut Report) -> b
     let mut sound = true;
     for (key, fits) in [("minimum", numeric), ("maximum", numeric), ("pattern", kind == "string")] {
         if node.get(key).is_some() && !fits {
-            let message = format!("`{key}` says nothing about {}", a(kind));
+            let message = format!("`{key}` has no meaning for a {kind}");
             report.add(Found::new(Rule::ParamDeclaration, format!("{pointer}/{key}"), message).at_key());
             sound = false;
         }

@@ -19,7 +19,7 @@ pub fn parse(text: &str) -> Result<Node, Found> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     if text.lines().all(|line| line.trim_start().is_empty() || line.trim_start().starts_with('#')) {
         return Err(
-            Found::new(Rule::NotYaml, "", "the job file is empty").hint("docs/job-spec.md begins with a short one")
+            Found::new(Rule::NotYaml, "", "the job file is empty").hint("`dsg check` explains; see docs/job-spec.md")
         );
     }
     let options = serde_saphyr::options! {

@@ -165,7 +165,7 @@ impl Found {
             column,
             path,
             message,
-            value: value.filter(|value| !value.is_null()).map(short),
+            value: value.map(short),
             allowed,
             hint,
         }
@@ -233,11 +233,6 @@ impl Report {
 
     pub fn count(&self) -> usize {
         self.problems.len()
-    }
-
-    /// Something was said about what stands under this top-level key.
-    pub fn has_problem_in(&self, key: &str) -> bool {
-        self.problems.iter().any(|problem| problem.path.split('.').next() == Some(key))
     }
 
     pub fn is_clean(&self) -> bool {

@@ -1,0 +1,194 @@
+//! Shows everything about a job or a chunk.
+use clap::Args;
+use dsg_schemas::api::{AttemptView, ChunkDetail, ChunkState, JobDetail};
+use dsg_schemas::reason::EndReason;
+
+use super::{Context, Shown};
+use crate::client::understand;
+use crate::exit::{Exit, Failure};
+use crate::output::Output;
+use crate::select::Selection;
+use crate::table::{Field, job_word, number, pairs, print, text};
+use crate::{chosen, progress, when};
+
+/// Gathered files that are listed; the rest is counted.
+const FILES: usize = 20;
+
+#[derive(Debug, Args)]
+pub struct Arguments {
+    /// A job (42) or a chunk (42/7)
+    what: Selection,
+    /// Only the job file, as it was sent
+    #[arg(long)]
+    spec: bool,
+    #[command(flatten)]
+    pub(super) shown: Shown,
+}
+
+pub async fn run(arguments: Arguments, context: &Context) -> Result<Exit, Failure> {
+    let Arguments { what, spec, shown: _ } = arguments;
+    let (client, output) = (context.client().await?, &context.output);
+    let Some(chunks) = &what.chunks else {
+        let attempted = format!("show {what}");
+        let value = client.get(&attempted, &format!("/api/v1/jobs/{}", what.job)).await?;
+        let detail: JobDetail = understand(&attempted, value.clone())?;
+        match spec {
+            true => output.bytes(detail.spec_text.as_bytes())?,
+            false => output.value(&value, |output| job(output, &detail, when::now_ms()))?,
+        }
+        return Ok(Exit::Done);
+    };
+    if spec {
+        return Err(Failure::usage("--spec shows the file of a job, not of a chunk"));
+    }
+    if chunks.count() != 1 {
+        return Err(Failure::usage("name a job or one chunk").hint(format!("dsg chunks {what}")));
+    }
+    for id in chunks.ids(what.job) {
+        let (detail, value) = chosen::detail(&client, &id).await?;
+        output.value(&value, |output| chunk(output, &detail, when::now_ms()))?;
+    }
+    Ok(Exit::Done)
+}
+
+fn job(output: &Output, detail: &JobDetail, now_ms: u64) -> Result<(), Failure> {
+    let JobDetail { job, description, gather, gathered, gather_problem, why, failures, eta_ms, spec_text: _, spec: _ } =
+        detail;
+    let labels: Vec<String> = job.labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    let reasons: Vec<String> = failures.iter().map(|(reason, count)| format!("{count} {reason}")).collect();
+    let mut files: Vec<String> =
+        gathered.iter().take(FILES).map(|file| format!("{} ({})", file.file, when::size(file.size))).collect();
+    if gathered.len() > FILES {
+        files.push(format!("and {} more", gathered.len() - FILES));
+    }
+    let list = [
+        ("job", job.id.to_string()),
+        ("name", job.name.clone()),
+        ("about", description.clone()),
+        ("state", job_word(job.state).to_owned()),
+        ("why", why.clone().unwrap_or_default()),
+        ("chunks", format!("{}: {}", job.chunks.total(), progress::words(&job.chunks, *eta_ms, now_ms))),
+        ("failures", reasons.join(", ")),
+        ("owner", job.owner.clone()),
+        ("priority", job.priority.to_string()),
+        ("labels", labels.join(", ")),
+        ("image", job.image.clone()),
+        ("submitted", format!("{} ({})", when::stamp(job.submitted_ms), when::ago(now_ms, Some(job.submitted_ms)))),
+        ("started", job.started_ms.map(when::stamp).unwrap_or_default()),
+        ("ended", job.ended_ms.map(when::stamp).unwrap_or_default()),
+        ("took", job.started_ms.map(|start| when::span(now_ms, Some(start), job.ended_ms)).unwrap_or_default()),
+        (
+            "gather",
+            gather.as_ref().map(|chunk| format!("{} {}", chunk.state.word(), chunk.message)).unwrap_or_default(),
+        ),
+        ("gathered", files.join("\n")),
+        ("problem", gather_problem.clone().unwrap_or_default()),
+    ];
+    pairs(output, &list)
+}
+
+fn chunk(output: &Output, detail: &ChunkDetail, now_ms: u64) -> Result<(), Failure> {
+    let ChunkDetail { chunk, job_name, items, command, history, explanation } = detail;
+    let items: Vec<String> = items.iter().map(|item| item.to_string()).collect();
+    let waits = chunk.not_before_ms.filter(|then| *then > now_ms && chunk.state == ChunkState::Waiting);
+    let list = [
+        ("chunk", chunk.id.to_string()),
+        ("label", chunk.label.clone()),
+        ("job", job_name.clone()),
+        ("state", chunk.state.word().to_owned()),
+        ("reason", chunk.reason.map(|reason| reason_of(reason, chunk.exit_code, None)).unwrap_or_default()),
+        ("message", chunk.message.clone()),
+        ("waits", explanation.as_ref().map(|explanation| explanation.summary.clone()).unwrap_or_default()),
+        ("retry in", waits.map(|then| when::duration(then - now_ms)).unwrap_or_default()),
+        ("items", items.join("\n")),
+        ("command", command.join(" ")),
+    ];
+    pairs(output, &list)?;
+    if history.is_empty() {
+        return Ok(());
+    }
+    output.line("")?;
+    let heading = ["attempt", "runner", "phase", "end", "started", "ran", "memory", "cpu", "message"];
+    print(output, &heading, history.iter().map(|attempt| row(attempt, now_ms)).collect())?;
+    for attempt in history.iter().filter(|attempt| attempt.accepted && !attempt.outputs.is_empty()) {
+        output.line("")?;
+        let files =
+            attempt.outputs.iter().map(|file| vec![text(&file.name), text(&file.file), number(when::size(file.size))]);
+        print(output, &["output", "file", "size"], files.collect())?;
+    }
+    Ok(())
+}
+
+fn row(attempt: &AttemptView, now_ms: u64) -> Vec<Field> {
+    let end = attempt.reason.map(|reason| reason_of(reason, attempt.exit_code, attempt.signal));
+    let ran = attempt.run_ms.map_or_else(|| when::span(now_ms, attempt.started_ms, attempt.ended_ms), when::duration);
+    let said = if attempt.message.is_empty() { &attempt.note } else { &attempt.message };
+    vec![
+        number(attempt.number),
+        text(&attempt.runner_name),
+        text(&attempt.phase),
+        text(end.unwrap_or_else(|| "-".to_owned())),
+        text(attempt.started_ms.map_or_else(|| "-".to_owned(), when::stamp)),
+        text(ran),
+        number(attempt.peak_memory_bytes.map_or_else(|| "-".to_owned(), when::size)),
+        number(attempt.cpu_ms.map_or_else(|| "-".to_owned(), when::duration)),
+        text(said),
+    ]
+}
+
+/// `exit 3`, `signal 11`, `oom`.
+pub fn reason_of(reason: EndReason, exit_code: Option<i32>, signal: Option<i32>) -> String {
+    match (reason, exit_code, signal) {
+        (EndReason::Exit, Some(code), _) => format!("exit {code}"),
+        (EndReason::Signal, _, Some(signal)) => format!("signal {signal}"),
+        _ => reason.word().to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::output::Format;
+    use crate::output::tests::kept;
+
+    #[test]
+    fn a_job_reads_well() {
+        let value = serde_json::json!({
+            "id": 42, "name": "radium", "owner": "marie", "state": "partial", "priority": 50, "labels": {"lab": "b12"},
+            "image": "debian:12",
+            "chunks": {"waiting": 0, "held": 0, "leased": 0, "running": 0, "storing": 0, "succeeded": 99, "failed": 1,
+                       "cancelled": 0, "skipped": 0},
+            "submitted_ms": 0, "started_ms": 2000, "ended_ms": 62_000,
+            "description": "", "gather": null, "gathered": [{"name": "table", "file": "t.csv", "size": 2048, "sha256": "x"}],
+            "gather_problem": null, "why": "1 chunk failed", "failures": {"exit": 2, "oom": 1}, "eta_ms": null,
+            "spec_text": "", "spec": {}
+        });
+        let (output, stdout, _) = kept(Format::Table);
+        job(&output, &serde_json::from_value(value).expect("a job"), 62_000).expect("printed");
+        let expected = "\
+job        42
+name       radium
+state      partial
+why        1 chunk failed
+chunks     100: 99 succeeded, 1 failed
+failures   2 exit, 1 oom
+owner      marie
+priority   50
+labels     lab=b12
+image      debian:12
+submitted  1970-01-01T00:00:00.000Z (1m 02s ago)
+started    1970-01-01T00:00:02.000Z
+ended      1970-01-01T00:01:02.000Z
+took       1m 00s
+gathered   t.csv (2.00 KiB)
+";
+        assert_eq!(stdout.text(), expected);
+    }
+
+    #[test]
+    fn reasons_carry_their_numbers() {
+        assert_eq!(reason_of(EndReason::Exit, Some(3), None), "exit 3");
+        assert_eq!(reason_of(EndReason::Signal, None, Some(11)), "signal 11");
+        assert_eq!(reason_of(EndReason::Oom, Some(137), Some(9)), "oom");
+    }
+}
