@@ -10,11 +10,13 @@ use bollard::{API_DEFAULT_VERSION, Docker};
 use dsg_schemas::reason::EndReason;
 use dsg_schemas::wire::EngineFacts;
 use serde_json::Value;
+use tokio::net::UnixStream;
 use tokio::process::{Child, Command};
 
 use super::failure::{Trouble, chain};
 use super::find::{Place, places};
 use super::gpu::gpu_ways;
+use super::hardening::Ceilings;
 use super::plain::Plain;
 use super::{DockerEngine, Kind};
 use crate::container::Failure;
@@ -91,12 +93,19 @@ async fn open(socket: &Path, service: Option<Child>) -> Result<DockerEngine, Tro
         long,
         plain,
         data_root,
+        ceilings: Ceilings::found(engine_process(socket).await),
         no_init: AtomicBool::new(false),
         gpu_way: AtomicUsize::new(0),
         pulls: Arc::new(Mutex::new(HashMap::new())),
         watches: Watches::new(),
         _service: service,
     })
+}
+
+/// Who listens there, where that is a process that we can see.
+async fn engine_process(socket: &Path) -> Option<i32> {
+    let stream = UnixStream::connect(socket).await.ok()?;
+    stream.peer_cred().ok()?.pid().filter(|process| *process > 0)
 }
 
 impl DockerEngine {

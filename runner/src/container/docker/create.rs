@@ -12,10 +12,19 @@ use dsg_schemas::reason::EndReason;
 
 use super::failure::Trouble;
 use super::gpu::GpuWay;
-use super::hardening::{CAPABILITIES, LOG_MAX_SIZE, bounds, environment};
+use super::hardening::{Ceilings, LOG_MAX_SIZE, bounds, capabilities, environment};
 use super::plain::escaped_path;
 use super::{DockerEngine, libpod};
 use crate::container::{ContainerPlan, Failure, label};
+
+/// What the engine and the image decide, not the plan.
+#[derive(Clone, Copy)]
+struct Settled {
+    init: bool,
+    way: Option<GpuWay>,
+    ceilings: Ceilings,
+    capabilities: &'static [&'static str],
+}
 
 impl DockerEngine {
     pub(super) async fn create_or_adopt(&self, plan: &ContainerPlan) -> Result<String, Failure> {
@@ -40,26 +49,39 @@ impl DockerEngine {
     }
 
     async fn create_anew(&self, plan: &ContainerPlan) -> Result<String, Trouble> {
-        let init = !self.no_init.load(Ordering::Relaxed);
-        match self.create_with(plan, init).await {
+        let user = match &plan.user {
+            Some(user) => user.clone(),
+            None => self.image_user(&plan.image).await?,
+        };
+        let settled = self.settled(&user);
+        match self.create_with(plan, &settled).await {
             // Podman without catatonit. A container without an init is worse at dying, not at working.
-            Err(trouble) if init && trouble.says(&["container-init binary", "catatonit"]) => {
+            Err(trouble) if settled.init && trouble.says(&["container-init binary", "catatonit"]) => {
                 self.no_init.store(true, Ordering::Relaxed);
-                self.create_with(plan, false).await
+                self.create_with(plan, &Settled { init: false, ..settled }).await
             }
             done => done,
         }
     }
 
-    async fn create_with(&self, plan: &ContainerPlan, init: bool) -> Result<String, Trouble> {
-        let way = self.gpu_ways.get(self.gpu_way.load(Ordering::Relaxed)).copied();
-        if way == Some(GpuWay::Libpod) && !plan.gpus.is_empty() {
-            let made = self.plain.post(libpod::CREATE, &libpod::body(plan, init)).await?;
+    async fn create_with(&self, plan: &ContainerPlan, settled: &Settled) -> Result<String, Trouble> {
+        if settled.way == Some(GpuWay::Libpod) && !plan.gpus.is_empty() {
+            let body = libpod::body(plan, settled.init, &settled.ceilings, settled.capabilities);
+            let made = self.plain.post(libpod::CREATE, &body).await?;
             let id = made["Id"].as_str().ok_or_else(|| Trouble::Strange(format!("no id in {made}")))?;
             return Ok(id.to_owned());
         }
         let options = CreateContainerOptionsBuilder::default().name(&plan.name).build();
-        Ok(self.short.create_container(Some(options), body(plan, init, way)).await?.id)
+        Ok(self.deadline(self.short.create_container(Some(options), body(plan, settled))).await?.id)
+    }
+
+    fn settled(&self, user: &str) -> Settled {
+        Settled {
+            init: !self.no_init.load(Ordering::Relaxed),
+            way: self.gpu_ways.get(self.gpu_way.load(Ordering::Relaxed)).copied(),
+            ceilings: self.ceilings,
+            capabilities: capabilities(user),
+        }
     }
 
     /// The container of that name, if an earlier call for the same attempt made it.
@@ -100,8 +122,8 @@ fn sources_exist(plan: &ContainerPlan) -> Result<(), Failure> {
     })
 }
 
-fn body(plan: &ContainerPlan, init: bool, way: Option<GpuWay>) -> ContainerCreateBody {
-    let env = environment(plan, way == Some(GpuWay::Hook));
+fn body(plan: &ContainerPlan, settled: &Settled) -> ContainerCreateBody {
+    let env = environment(plan, settled.way == Some(GpuWay::Hook));
     ContainerCreateBody {
         image: Some(plan.image.clone()),
         entrypoint: plan.entrypoint.clone(),
@@ -112,13 +134,13 @@ fn body(plan: &ContainerPlan, init: bool, way: Option<GpuWay>) -> ContainerCreat
         user: plan.user.clone(),
         tty: Some(false),
         open_stdin: Some(false),
-        host_config: Some(host_config(plan, init, way)),
+        host_config: Some(host_config(plan, settled)),
         ..ContainerCreateBody::default()
     }
 }
 
-fn host_config(plan: &ContainerPlan, init: bool, way: Option<GpuWay>) -> HostConfig {
-    let bounds = bounds(plan);
+fn host_config(plan: &ContainerPlan, settled: &Settled) -> HostConfig {
+    let bounds = bounds(plan, &settled.ceilings);
     let ulimit = |(name, value): &(&str, i64)| ResourcesUlimits {
         name: Some((*name).to_owned()),
         soft: Some(*value),
@@ -137,7 +159,7 @@ fn host_config(plan: &ContainerPlan, init: bool, way: Option<GpuWay>) -> HostCon
     };
     HostConfig {
         cap_drop: Some(vec!["ALL".to_owned()]),
-        cap_add: Some(CAPABILITIES.iter().map(|name| (*name).to_owned()).collect()),
+        cap_add: Some(settled.capabilities.iter().map(|name| (*name).to_owned()).collect()),
         security_opt: Some(vec!["no-new-privileges".to_owned()]),
         privileged: Some(false),
         network_mode: Some(plan.network.clone()),
@@ -149,7 +171,7 @@ fn host_config(plan: &ContainerPlan, init: bool, way: Option<GpuWay>) -> HostCon
         pids_limit: Some(bounds.pids),
         ulimits: Some(bounds.ulimits.iter().map(ulimit).collect()),
         shm_size: plan.shm_bytes.map(|bytes| i64::try_from(bytes).unwrap_or(i64::MAX)),
-        init: init.then_some(true),
+        init: settled.init.then_some(true),
         // Never removed by itself: its exit would be lost with it.
         auto_remove: Some(false),
         restart_policy: Some(RestartPolicy { name: Some(RestartPolicyNameEnum::NO), maximum_retry_count: None }),
@@ -158,7 +180,7 @@ fn host_config(plan: &ContainerPlan, init: bool, way: Option<GpuWay>) -> HostCon
             config: Some(HashMap::from([("max-size".to_owned(), LOG_MAX_SIZE.to_owned())])),
         }),
         mounts: Some(plan.binds.iter().map(mount).collect()),
-        device_requests: way.and_then(|way| way.request(&plan.gpus)),
+        device_requests: settled.way.and_then(|way| way.request(&plan.gpus)),
         ..HostConfig::default()
     }
 }

@@ -5,7 +5,7 @@ use crate::container::ContainerPlan;
 use dsg_schemas::limits::{NOFILE, PIDS};
 
 /// All capabilities are dropped, and these given back: what ordinary images need to set up and drop root by themselves.
-pub(super) const CAPABILITIES: [&str; 6] = [
+const CAPABILITIES: [&str; 6] = [
     "CHOWN",        // entrypoints hand their folders to an unprivileged user
     "DAC_OVERRIDE", // root writes into folders of other users
     "FOWNER",       // chmod and utime on files of other users, as tar and rsync do
@@ -13,6 +13,13 @@ pub(super) const CAPABILITIES: [&str; 6] = [
     "SETUID",       // su, gosu and setpriv
     "KILL",         // a supervisor that is root ends its children of another user
 ];
+/// The capabilities of a container that runs as this user. Only root gets any: for other users they would be dead letters under
+/// Docker and, unlike there, real rights under Podman.
+pub(super) fn capabilities(user: &str) -> &'static [&'static str] {
+    let name = user.split(':').next().unwrap_or_default();
+    if matches!(name, "" | "root") || name.parse() == Ok(0_u32) { &CAPABILITIES } else { &[] }
+}
+
 /// Processes of one user on the whole host, which is not what bounds a container (the pids limit does). It is set only because
 /// engines otherwise raise it above what the host lets them.
 const NPROC: u64 = 1 << 20;
@@ -24,6 +31,33 @@ const CPU_MILLI_LEAST: u64 = 10;
 /// Docker's own minimum.
 const MEMORY_LEAST: u64 = 6 << 20;
 
+/// What a container may be given at most. A runtime without the right to raise limits refuses a container that asks for more than
+/// its engine has, and engines lower their own: so the engine's process is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Ceilings {
+    nofile: u64,
+    nproc: u64,
+}
+
+impl Ceilings {
+    /// Of our own process, and of the engine's where it can be seen.
+    pub(super) fn found(engine_process: Option<i32>) -> Ceilings {
+        let limits = engine_process.and_then(|process| std::fs::read_to_string(format!("/proc/{process}/limits")).ok());
+        let limits = limits.unwrap_or_default();
+        let own = |resource| getrlimit(resource).maximum.unwrap_or(u64::MAX);
+        Ceilings {
+            nofile: own(Resource::Nofile).min(hard_limit(&limits, "Max open files")).min(NOFILE.unsigned_abs()),
+            nproc: own(Resource::Nproc).min(hard_limit(&limits, "Max processes")).min(NPROC),
+        }
+    }
+}
+
+/// From a line like `Max open files   1024   524288   files`; no line, or `unlimited`, is no limit.
+fn hard_limit(limits: &str, name: &str) -> u64 {
+    let line = limits.lines().find_map(|line| line.strip_prefix(name));
+    line.and_then(|line| line.split_whitespace().nth(1)?.parse().ok()).unwrap_or(u64::MAX)
+}
+
 /// Limits in the engines' own units.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Bounds {
@@ -34,19 +68,13 @@ pub(super) struct Bounds {
     pub ulimits: Vec<(&'static str, i64)>,
 }
 
-pub(super) fn bounds(plan: &ContainerPlan) -> Bounds {
+pub(super) fn bounds(plan: &ContainerPlan, ceilings: &Ceilings) -> Bounds {
     let signed = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
-    // Without the right to raise its own limits, a runtime refuses a container that asks for more than it has itself.
-    let within = |resource, most: u64| signed(getrlimit(resource).maximum.map_or(most, |hard| hard.min(most)));
     Bounds {
         memory: signed(plan.memory_bytes.max(MEMORY_LEAST)),
         nano_cpus: signed(plan.cpus_milli.max(CPU_MILLI_LEAST).saturating_mul(1_000_000)),
         pids: PIDS,
-        ulimits: vec![
-            ("nofile", within(Resource::Nofile, NOFILE.unsigned_abs())),
-            ("nproc", within(Resource::Nproc, NPROC)),
-            ("core", 0),
-        ],
+        ulimits: vec![("nofile", signed(ceilings.nofile)), ("nproc", signed(ceilings.nproc)), ("core", 0)],
     }
 }
 
@@ -81,8 +109,23 @@ mod tests {
     }
 
     #[test]
+    fn only_root_keeps_capabilities() {
+        for user in ["", "0", "root", "0:1000", "root:x"] {
+            assert_eq!(capabilities(user).len(), 6, "{user:?}");
+        }
+        for user in ["1000", "nobody", "1000:0", "00x", "rooty"] {
+            assert!(capabilities(user).is_empty(), "{user:?}");
+        }
+    }
+
+    #[test]
     fn bounds_never_exceed_what_the_host_allows() {
-        let bounds = bounds(&ContainerPlan { cpus_milli: 1, memory_bytes: 1, ..ContainerPlan::default() });
+        let limits = "Max processes             96365                32768                processes\nMax open files  1 unlimited files\n";
+        assert_eq!((hard_limit(limits, "Max processes"), hard_limit(limits, "Max open files")), (32_768, u64::MAX));
+        let ceilings = Ceilings::found(Some(i32::try_from(std::process::id()).expect("a process number")));
+        assert!(ceilings.nproc > 0 && ceilings.nproc <= NPROC);
+        let plan = ContainerPlan { cpus_milli: 1, memory_bytes: 1, ..ContainerPlan::default() };
+        let bounds = bounds(&plan, &ceilings);
         assert_eq!((bounds.nano_cpus, bounds.memory), (10_000_000, 6 << 20));
         let hard = getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX);
         assert!(bounds.ulimits[0].1 > 0 && bounds.ulimits[0].1.unsigned_abs() <= hard);

@@ -71,6 +71,12 @@ impl DockerEngine {
         found["Id"].as_str().map(str::to_owned).ok_or_else(|| Trouble::Strange(format!("image {name} has no id")))
     }
 
+    /// Whom the image runs as, where nobody says otherwise; empty is root.
+    pub(super) async fn image_user(&self, name: &str) -> Result<String, Trouble> {
+        let found = self.plain.get(&format!("/images/{}/json", escaped_path(name))).await?;
+        Ok(found["Config"]["User"].as_str().unwrap_or_default().to_owned())
+    }
+
     async fn pull(&self, name: &str, note: &(dyn Fn(String) + Send + Sync)) -> Result<(), Trouble> {
         let mut pull = self.pull_under_way(name);
         loop {

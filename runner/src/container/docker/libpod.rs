@@ -2,7 +2,7 @@
 use serde_json::{Value, json};
 
 use super::gpu::cdi_name;
-use super::hardening::{CAPABILITIES, LOG_MAX_BYTES, bounds, environment};
+use super::hardening::{Ceilings, LOG_MAX_BYTES, bounds, environment};
 use crate::container::ContainerPlan;
 
 /// Answers with `{"Id": …}`.
@@ -11,8 +11,8 @@ pub(super) const CREATE: &str = "/v4.0.0/libpod/containers/create";
 const CPU_PERIOD: i64 = 100_000;
 
 /// The same container as the Docker-like call makes, in libpod's words.
-pub(super) fn body(plan: &ContainerPlan, init: bool) -> Value {
-    let bounds = bounds(plan);
+pub(super) fn body(plan: &ContainerPlan, init: bool, ceilings: &Ceilings, capabilities: &[&str]) -> Value {
+    let bounds = bounds(plan, ceilings);
     let env: serde_json::Map<String, Value> =
         environment(plan, false).into_iter().map(|(name, value)| (name, Value::String(value))).collect();
     let limits: Vec<Value> =
@@ -27,7 +27,7 @@ pub(super) fn body(plan: &ContainerPlan, init: bool) -> Value {
         "env": env,
         "labels": plan.labels,
         "cap_drop": ["ALL"],
-        "cap_add": CAPABILITIES,
+        "cap_add": capabilities,
         "no_new_privileges": true,
         "netns": {"nsmode": plan.network},
         "ipcns": {"nsmode": "private"},
@@ -63,7 +63,7 @@ mod tests {
     #[test]
     fn gpus_are_cdi_devices_and_cpus_a_quota() {
         let plan = ContainerPlan { gpus: vec!["GPU-1".into()], cpus_milli: 1_500, ..ContainerPlan::default() };
-        let body = body(&plan, false);
+        let body = body(&plan, false, &Ceilings::found(None), &[]);
         assert_eq!(body["devices"][0]["path"], "nvidia.com/gpu=GPU-1");
         assert_eq!(body["resource_limits"]["cpu"]["quota"], 150_000);
         assert_eq!(body["init"], Value::Null);

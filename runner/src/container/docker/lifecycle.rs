@@ -146,7 +146,10 @@ impl DockerEngine {
     }
 
     /// The client's own time-out covers only the headers.
-    async fn deadline<T>(&self, call: impl Future<Output = Result<T, bollard::errors::Error>>) -> Result<T, Trouble> {
+    pub(super) async fn deadline<T>(
+        &self,
+        call: impl Future<Output = Result<T, bollard::errors::Error>>,
+    ) -> Result<T, Trouble> {
         let answer = tokio::time::timeout(self.plain.deadline, call).await;
         answer.map_err(|_| Trouble::Silent("no answer in time".to_owned()))?.map_err(Trouble::from)
     }

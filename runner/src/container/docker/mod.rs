@@ -32,6 +32,7 @@ pub use connect::{ConnectOptions, connect};
 use super::watch::Watches;
 use super::{Answer, ContainerPlan, Engine, Failure, Own, Piece, State};
 use gpu::GpuWay;
+use hardening::Ceilings;
 use plain::Plain;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +52,7 @@ pub struct DockerEngine {
     data_root: Option<PathBuf>,
     /// No process reaper is installed: learnt from the first create that fails for it.
     no_init: AtomicBool,
+    ceilings: Ceilings,
     gpu_ways: Vec<GpuWay>,
     gpu_way: AtomicUsize,
     /// One pull per image at a time, shared by all who wait for it.

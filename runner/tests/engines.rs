@@ -1,0 +1,542 @@
+//! The same promises kept by real engines. Give sockets in DSG_TEST_DOCKER and DSG_TEST_PODMAN (as in unix:///run/docker.sock);
+//! an engine that is not given is skipped, and said so. Needs no registry: the runner's self-test image does everything.
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use dsg_runner::container::docker::{ConnectOptions, DockerEngine, connect};
+use dsg_runner::container::{Bind, ContainerPlan, Engine, Exit, Failure, Piece, State, label};
+use dsg_runner::probe::host;
+use dsg_runner::selftest::{Subject, image, preflight};
+use dsg_schemas::ids::{AttemptId, RunnerId};
+use dsg_schemas::reason::EndReason;
+use dsg_schemas::spec::PullPolicy;
+use dsg_schemas::wire::Gpu;
+use dsg_schemas::wire::log::Stream;
+use tokio::sync::mpsc;
+
+const MIB: u64 = 1 << 20;
+const RUNNER: RunnerId = RunnerId(4711);
+
+/// An engine with the self-test image, and names that no other run has.
+struct Bench {
+    engine: DockerEngine,
+    socket: PathBuf,
+    image: String,
+    grid: String,
+    kind: String,
+}
+
+/// How a container went.
+struct Run {
+    id: String,
+    exit: Exit,
+    stdout: Vec<u8>,
+    stderr: Vec<u8>,
+}
+
+impl Run {
+    fn text(&self) -> String {
+        String::from_utf8_lossy(&self.stdout).into_owned()
+    }
+}
+
+impl Bench {
+    /// `None`: not given, skipped.
+    async fn open(variable: &str) -> Option<Arc<Bench>> {
+        let Ok(address) = std::env::var(variable) else {
+            eprintln!("SKIPPED: {variable} is not set, so this engine was not tested");
+            return None;
+        };
+        let options = ConnectOptions { engine: Some(address.clone()), state: PathBuf::new() };
+        let engine = connect(&options).await.unwrap_or_else(|failure| panic!("{variable}={address}: {failure}"));
+        let packed = image().expect("an image");
+        let image = engine.load_image(packed.archive).await.expect("loaded");
+        let again = engine.image(&packed.name, PullPolicy::Never, &|_| {}).await.expect("found by its name");
+        assert_eq!(image, again);
+        let kind = engine.facts().await.expect("facts").kind;
+        let socket = PathBuf::from(address.trim_start_matches("unix://"));
+        Some(Arc::new(Bench { engine, socket, image, grid: format!("test-{}-{kind}", std::process::id()), kind }))
+    }
+
+    fn plan(&self, attempt: u64, command: &[&str]) -> ContainerPlan {
+        let labels = [
+            (label::GRID, self.grid.clone()),
+            (label::RUNNER, RUNNER.to_string()),
+            (label::ATTEMPT, attempt.to_string()),
+        ];
+        ContainerPlan {
+            name: format!("dsg-{}-{attempt}", self.grid),
+            labels: labels.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
+            image: self.image.clone(),
+            command: command.iter().map(|word| (*word).to_owned()).collect(),
+            network: "none".to_owned(),
+            cpus_milli: 1_000,
+            memory_bytes: 64 * MIB,
+            ..ContainerPlan::default()
+        }
+    }
+
+    async fn run(&self, plan: &ContainerPlan) -> Run {
+        let id = self.engine.create(plan).await.expect("created");
+        let pieces = self.engine.attach(&id).await.expect("attached");
+        self.engine.start(&id).await.expect("started");
+        let (stdout, stderr) = collect(pieces).await;
+        let exit = self.ended(&id).await;
+        Run { id, exit, stdout, stderr }
+    }
+
+    async fn ended(&self, id: &str) -> Exit {
+        loop {
+            self.engine.wait(id).await.expect("waited");
+            match self.engine.inspect(id).await.expect("inspected") {
+                State::Exited(exit) => return exit,
+                State::Running { .. } => {}
+                other => panic!("{}: {other:?}", self.kind),
+            }
+        }
+    }
+
+    async fn remove(&self, id: &str) {
+        self.engine.remove(id).await.expect("removed");
+    }
+
+    async fn raw_inspect(&self, id: &str) -> serde_json::Value {
+        use http_body_util::BodyExt;
+        let stream = tokio::net::UnixStream::connect(&self.socket).await.expect("connected");
+        let io = hyper_util::rt::TokioIo::new(stream);
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(io).await.expect("a handshake");
+        tokio::spawn(connection);
+        let request = hyper::Request::get(format!("/containers/{id}/json")).header("host", "localhost");
+        let request = request.body(http_body_util::Empty::<bytes::Bytes>::new()).expect("a request");
+        let answer = sender.send_request(request).await.expect("an answer").into_body().collect().await.expect("whole");
+        serde_json::from_slice(&answer.to_bytes()).expect("json")
+    }
+}
+
+async fn collect(mut pieces: mpsc::Receiver<Piece>) -> (Vec<u8>, Vec<u8>) {
+    let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
+    while let Some(piece) = pieces.recv().await {
+        match piece.stream {
+            Stream::Stdout => stdout.extend_from_slice(&piece.bytes),
+            Stream::Stderr => stderr.extend_from_slice(&piece.bytes),
+        }
+    }
+    (stdout, stderr)
+}
+
+fn expect_failure<T>(result: Result<T, Failure>) -> Failure {
+    match result {
+        Ok(_) => panic!("this had to fail"),
+        Err(failure) => failure,
+    }
+}
+
+async fn output_is_complete(bench: Arc<Bench>) {
+    let run = bench.run(&bench.plan(1, &["lines", "20000", "then", "error", "oh", "then", "exit", "9"])).await;
+    let expected: String = (0..20_000).map(|line| format!("line {line}\n")).collect();
+    assert!(run.text() == expected, "{}: {} of {} bytes", bench.kind, run.stdout.len(), expected.len());
+    assert_eq!((run.exit.code, run.stderr.as_slice()), (9, b"oh\n".as_slice()));
+    assert_eq!(run.exit.oom, Some(false), "{}: {:?}", bench.kind, run.exit);
+    assert!(run.exit.started_ms > 1_700_000_000_000);
+    let (stdout, stderr) = collect(bench.engine.logs(&run.id, false).await.expect("logs")).await;
+    assert!(stdout == expected.as_bytes() && stderr == b"oh\n", "{}: the engine's own log differs", bench.kind);
+    bench.remove(&run.id).await;
+    assert_eq!(bench.engine.inspect(&run.id).await, Ok(State::Gone));
+    bench.remove(&run.id).await;
+    assert_eq!(bench.engine.stop(&run.id, 0).await, Ok(()));
+    assert_eq!(bench.engine.wait(&run.id).await, Ok(()));
+    assert!(!expect_failure(bench.engine.logs(&run.id, false).await).engine_gone);
+    assert!(!expect_failure(bench.engine.copy_out(&run.id, "/x").await).engine_gone);
+}
+
+async fn odd_bytes_survive(bench: Arc<Bench>) {
+    let run = bench.run(&bench.plan(2, &["bytes", "ff00fe0a", "then", "print", "no newline"])).await;
+    let expected = [b"\xff\x00\xfe\n".as_slice(), b"no newline"].concat();
+    assert_eq!(run.stdout, expected, "{}", bench.kind);
+    assert_eq!(run.exit.code, 0);
+    let (stdout, _) = collect(bench.engine.logs(&run.id, false).await.expect("logs")).await;
+    if bench.kind == "docker" {
+        // Docker keeps its log as JSON text, where bytes that are no UTF-8 become replacement characters: attach is the truth.
+        assert!(stdout.ends_with(b"no newline"), "{stdout:?}");
+    } else {
+        assert_eq!(stdout, expected);
+    }
+    bench.remove(&run.id).await;
+}
+
+async fn limits_and_rights_hold_inside(bench: Arc<Bench>) {
+    let mut plan =
+        bench.plan(3, &["limits", "then", "id", "then", "env", "then", "cat", "/in/data", "then", "list", "/out"]);
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::write(folder.path().join("data"), "42\n").expect("written");
+    plan.env = BTreeMap::from([("ODD".to_owned(), "a b=c 'd' ü".to_owned()), ("HOME".to_owned(), "/tmp".to_owned())]);
+    plan.user = Some("1234:1235".to_owned());
+    plan.cpus_milli = 500;
+    plan.folders = vec!["/out".to_owned()];
+    let host = folder.path().join("data").display().to_string();
+    plan.binds = vec![Bind { host, container: "/in/data".to_owned() }];
+    let run = bench.run(&plan).await;
+    let text = run.text();
+    for line in [
+        format!("memory {}", 64 * MIB),
+        "pids 4096".to_owned(),
+        "core 0 0 bytes".to_owned(),
+        "CapEff: 0000000000000000".to_owned(),
+        "NoNewPrivs: 1".to_owned(),
+        "Seccomp: 2".to_owned(),
+        "Uid: 1234 1234 1234 1234".to_owned(),
+        "Gid: 1235 1235 1235 1235".to_owned(),
+        "ODD=a b=c 'd' ü".to_owned(),
+        "NVIDIA_VISIBLE_DEVICES=void".to_owned(),
+        "42".to_owned(),
+    ] {
+        assert!(text.lines().any(|have| have == line), "{}: {line:?} is missing in\n{text}", bench.kind);
+    }
+    assert!(text.contains("cpu-quota 50000"), "{text}");
+    assert_eq!(run.exit.code, 0, "{}", String::from_utf8_lossy(&run.stderr));
+    bench.remove(&run.id).await;
+    plan.command = ["write", "/in/data", "changed"].map(str::to_owned).to_vec();
+    let run = bench.run(&plan).await;
+    assert_eq!(run.exit.code, 99, "a bind is read-only");
+    bench.remove(&run.id).await;
+    plan.binds[0].host = folder.path().join("missing").display().to_string();
+    assert!(expect_failure(bench.engine.create(&plan).await).message.contains("does not exist on this host"));
+}
+
+async fn every_container_is_hardened(bench: Arc<Bench>) {
+    let mut plan = bench.plan(4, &["echo"]);
+    plan.shm_bytes = Some(32 * MIB);
+    let id = bench.engine.create(&plan).await.expect("created");
+    assert_eq!(bench.engine.inspect(&id).await, Ok(State::Created));
+    let all = bench.raw_inspect(&id).await;
+    let config = &all["HostConfig"];
+    let list = |name: &str| {
+        let values = config[name].as_array().cloned().unwrap_or_default();
+        let words =
+            values.iter().filter_map(|value| value.as_str().map(|word| word.trim_start_matches("CAP_").to_owned()));
+        words.collect::<std::collections::BTreeSet<_>>()
+    };
+    let set = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<std::collections::BTreeSet<_>>();
+    assert_eq!(config["Memory"], 64 * MIB);
+    assert_eq!(config["MemorySwap"], 64 * MIB);
+    assert_eq!(config["PidsLimit"], 4096);
+    assert_eq!(config["Privileged"], false);
+    assert_eq!(config["NetworkMode"], "none");
+    assert_eq!(config["AutoRemove"], false);
+    assert_eq!(config["ShmSize"], 32 * MIB);
+    assert_eq!(config["LogConfig"]["Type"], "json-file");
+    assert_ne!(config["PidMode"], "host");
+    assert_ne!(config["IpcMode"], "host");
+    assert_ne!(config["UsernsMode"], "host");
+    assert!(config["SecurityOpt"].to_string().contains("no-new-privileges"), "{config}");
+    let given = ["CHOWN", "DAC_OVERRIDE", "FOWNER", "KILL", "SETGID", "SETUID"];
+    if bench.kind == "docker" {
+        assert_eq!((list("CapDrop"), list("CapAdd")), (set(&["ALL"]), set(&given)));
+        assert_eq!(config["LogConfig"]["Config"]["max-size"], "64m");
+    } else {
+        // Podman tells differences to its own default set instead; the numbers inside the container are the proof below.
+        let extra: Vec<_> = list("CapAdd").into_iter().filter(|name| !given.contains(&name.as_str())).collect();
+        assert!(extra.is_empty(), "{extra:?}");
+    }
+    let names = config["Ulimits"].to_string().to_lowercase();
+    assert!(["nofile", "nproc", "core"].iter().all(|name| names.contains(name)), "{names}");
+    bench.remove(&id).await;
+    let run = bench.run(&bench.plan(5, &["limits"])).await;
+    // CHOWN 0, DAC_OVERRIDE 1, FOWNER 3, KILL 5, SETGID 6, SETUID 7.
+    assert!(run.text().contains("CapEff: 00000000000000eb"), "{}: {}", bench.kind, run.text());
+    bench.remove(&run.id).await;
+}
+
+async fn oom_is_told_from_a_plain_137(bench: Arc<Bench>) {
+    let eater = bench.run(&bench.plan(6, &["eat-memory", "200"])).await;
+    assert_eq!((eater.exit.code, eater.exit.oom), (137, Some(true)), "{}", bench.kind);
+    let peak = eater.exit.peak_memory_bytes.expect("a peak");
+    assert!((8 * MIB..=64 * MIB).contains(&peak), "{}: {peak}", bench.kind);
+    bench.remove(&eater.id).await;
+    let plain = bench.run(&bench.plan(7, &["exit", "137"])).await;
+    assert_eq!((plain.exit.code, plain.exit.oom), (137, Some(false)), "{}", bench.kind);
+    bench.remove(&plain.id).await;
+    let child = bench.run(&bench.plan(8, &["child", "eat-memory", "200", "then", "exit", "3"])).await;
+    assert_eq!((child.exit.code, child.exit.oom), (3, Some(true)), "{}: {}", bench.kind, child.text());
+    bench.remove(&child.id).await;
+}
+
+async fn use_is_measured(bench: Arc<Bench>) {
+    let run = bench.run(&bench.plan(9, &["eat-memory", "24", "then", "burn-cpu", "700", "then", "sleep", "600"])).await;
+    let cpu_ms = run.exit.cpu_ms.expect("measured");
+    let peak = run.exit.peak_memory_bytes.expect("measured");
+    assert!((300..5_000).contains(&cpu_ms), "{}: {cpu_ms} ms", bench.kind);
+    assert!((20 * MIB..=64 * MIB).contains(&peak), "{}: {peak}", bench.kind);
+    // Podman notes a start when it gets round to it, so that on a busy host short runs look shorter still.
+    let least = if bench.kind == "docker" { 1_200 } else { 0 };
+    assert!((least..60_000).contains(&run.exit.run_ms), "{}: {} ms", bench.kind, run.exit.run_ms);
+    bench.remove(&run.id).await;
+}
+
+async fn a_missing_image_is_named(bench: Arc<Bench>) {
+    let failure = expect_failure(bench.engine.image("localhost/nobody/has-this:1", PullPolicy::Never, &|_| {}).await);
+    assert_eq!((failure.reason, failure.engine_gone), (EndReason::ImageNotFound, false));
+    assert!(failure.message.contains("localhost/nobody/has-this:1"), "{failure}");
+    // Nobody listens there: not to be had now, which is no proof that it does not exist.
+    let unreachable = bench.engine.image("127.0.0.1:9/x/y:1", PullPolicy::Missing, &|_| {}).await;
+    let failure = expect_failure(unreachable);
+    assert_eq!((failure.reason, failure.engine_gone), (EndReason::PullFailed, false), "{}: {failure}", bench.kind);
+}
+
+async fn a_bad_command_is_the_users(bench: Arc<Bench>) {
+    for (attempt, command) in [(10, "/no/such/program"), (11, "/data/notes.txt")] {
+        let mut plan = bench.plan(attempt, &[]);
+        plan.entrypoint = Some(vec![command.to_owned()]);
+        let id = bench.engine.create(&plan).await.expect("created");
+        match bench.engine.start(&id).await {
+            Err(failure) => {
+                assert_eq!((failure.reason, failure.engine_gone), (EndReason::BadCommand, false), "{failure}");
+                assert!(failure.message.contains(command), "{failure}");
+            }
+            // With an init it starts, and the init ends with the reason.
+            Ok(()) => {
+                let exit = bench.ended(&id).await;
+                assert!(matches!(exit.code, 126 | 127), "{}: {exit:?}", bench.kind);
+                assert!(exit.error.contains(command), "{}: {exit:?}", bench.kind);
+            }
+        }
+        bench.remove(&id).await;
+    }
+    let ordinary = bench.run(&bench.plan(12, &["error", "nothing special", "then", "exit", "127"])).await;
+    assert_eq!((ordinary.exit.code, ordinary.exit.error.as_str()), (127, ""), "{}", bench.kind);
+    bench.remove(&ordinary.id).await;
+}
+
+async fn files_come_out(bench: Arc<Bench>) {
+    let mut plan = bench.plan(13, &["write", "/out/a.txt", "alpha", "then", "write", "/out/deep/b.txt", "beta"]);
+    plan.folders = vec!["/out".to_owned(), "/out/deep".to_owned()];
+    plan.user = Some("1234".to_owned());
+    let run = bench.run(&plan).await;
+    assert_eq!(run.exit.code, 0, "{}: {}", bench.kind, String::from_utf8_lossy(&run.stderr));
+    assert_eq!(files(&bench, &run.id, "/out/a.txt").await, Some(vec![("a.txt".to_owned(), "alpha".to_owned())]));
+    let both =
+        [("out/a.txt", "alpha"), ("out/deep/b.txt", "beta")].map(|(name, text)| (name.to_owned(), text.to_owned()));
+    assert_eq!(files(&bench, &run.id, "/out").await, Some(both.to_vec()));
+    assert_eq!(files(&bench, &run.id, "/out/nothing").await, None);
+    bench.remove(&run.id).await;
+}
+
+async fn files(bench: &Bench, id: &str, path: &str) -> Option<Vec<(String, String)>> {
+    use std::io::Read;
+    let mut pieces = bench.engine.copy_out(id, path).await.expect("copied")?;
+    let mut whole = Vec::new();
+    while let Some(piece) = pieces.recv().await {
+        whole.extend_from_slice(&piece.expect("a piece"));
+    }
+    let mut found = Vec::new();
+    for entry in tar::Archive::new(whole.as_slice()).entries().expect("a tar") {
+        let mut entry = entry.expect("an entry");
+        if entry.header().entry_type().is_file() {
+            let mut text = String::new();
+            entry.read_to_string(&mut text).expect("text");
+            found.push((entry.path().expect("a path").display().to_string(), text));
+        }
+    }
+    found.sort();
+    Some(found)
+}
+
+async fn stop_asks_and_then_kills(bench: Arc<Bench>) {
+    let id = bench.engine.create(&bench.plan(14, &["sleep", "600000"])).await.expect("created");
+    let has_init = bench.raw_inspect(&id).await["HostConfig"]["Init"] == true;
+    bench.engine.start(&id).await.expect("started");
+    assert!(matches!(bench.engine.inspect(&id).await, Ok(State::Running { since_ms }) if since_ms > 0));
+    bench.engine.stop(&id, 1_000).await.expect("stopped");
+    let exit = bench.ended(&id).await;
+    // Process 1 without an init does not hear TERM, so that the kill after the grace is what ends it.
+    assert_eq!(exit.code, if has_init { 143 } else { 137 }, "{}", bench.kind);
+    assert_eq!(exit.oom, Some(false), "{}: stopped, not out of memory", bench.kind);
+    bench.engine.stop(&id, 1_000).await.expect("fine when it has ended");
+    bench.remove(&id).await;
+}
+
+async fn a_second_create_finds_the_first(bench: Arc<Bench>) {
+    let plan = bench.plan(15, &["echo", "one"]);
+    let first = bench.engine.create(&plan).await.expect("created");
+    assert_eq!(bench.engine.create(&plan).await.as_ref(), Ok(&first));
+    let mut other = bench.plan(16, &["echo", "two"]);
+    other.name = plan.name.clone();
+    let second = bench.engine.create(&other).await.expect("created in place of a leftover");
+    assert_ne!(first, second);
+    assert_eq!(bench.engine.inspect(&first).await, Ok(State::Gone));
+    let mine = bench.engine.own(&bench.grid, RUNNER).await.expect("listed");
+    let mine: Vec<_> = mine.iter().filter(|own| own.id == second).map(|own| own.attempt).collect();
+    assert_eq!(mine, [AttemptId(16)]);
+    assert_eq!(bench.engine.own(&bench.grid, RunnerId(471)).await.expect("listed"), []);
+    assert_eq!(bench.engine.own("another-grid", RUNNER).await.expect("listed"), []);
+    bench.remove(&second).await;
+}
+
+async fn a_running_container_is_taken_up_again(bench: Arc<Bench>) {
+    let command = ["echo", "before", "then", "sleep", "4000", "then", "echo", "after", "then", "exit", "4"];
+    let id = bench.engine.create(&bench.plan(17, &command)).await.expect("created");
+    bench.engine.start(&id).await.expect("started");
+    // A second life of the runner: another client, which knows only labels.
+    let address = format!("unix://{}", bench.socket.display());
+    let options = ConnectOptions { engine: Some(address), state: PathBuf::new() };
+    let second = connect(&options).await.expect("connected");
+    let found = second.own(&bench.grid, RUNNER).await.expect("listed");
+    assert!(found.iter().any(|own| own.id == id && own.attempt == AttemptId(17)));
+    assert!(matches!(second.inspect(&id).await, Ok(State::Running { .. })), "{}", bench.kind);
+    let exit = loop {
+        second.wait(&id).await.expect("waited");
+        if let State::Exited(exit) = second.inspect(&id).await.expect("inspected") {
+            break exit;
+        }
+    };
+    assert_eq!((exit.code, exit.oom), (4, Some(false)), "{}", bench.kind);
+    let (stdout, _) = collect(second.logs(&id, false).await.expect("logs")).await;
+    assert_eq!(stdout, b"before\nafter\n", "{}", bench.kind);
+    bench.remove(&id).await;
+}
+
+/// Stands in for what NVIDIA's toolkit writes: two devices that every host has, under the names of GPUs.
+const CDI: &str = r#"{"cdiVersion": "0.5.0", "kind": "nvidia.com/gpu", "devices": [
+  {"name": "GPU-dsg-0", "containerEdits": {"deviceNodes": [{"path": "/dev/nvidia0", "hostPath": "/dev/zero", "permissions": "rw"}]}},
+  {"name": "GPU-dsg-1", "containerEdits": {"deviceNodes": [{"path": "/dev/nvidia1", "hostPath": "/dev/null", "permissions": "rw"}]}}]}"#;
+const CDI_FOLDER: &str = "/etc/cdi";
+
+/// Only Podman, and only on a host without real GPUs: the description has to lie where the engine looks.
+async fn gpus_come_through_cdi(bench: Arc<Bench>) {
+    if bench.kind != "podman" {
+        return;
+    }
+    let described = std::fs::read_dir(CDI_FOLDER).into_iter().flatten().flatten();
+    if described.into_iter().any(|file| std::fs::read_to_string(file.path()).is_ok_and(|text| text.contains("nvidia")))
+    {
+        return eprintln!("SKIPPED: {CDI_FOLDER} describes NVIDIA devices already, so the stand-in was not tested");
+    }
+    let existed = std::path::Path::new(CDI_FOLDER).exists();
+    let file = std::path::Path::new(CDI_FOLDER).join("dsg-test.json");
+    if std::fs::create_dir_all(CDI_FOLDER).and_then(|()| std::fs::write(&file, CDI)).is_err() {
+        return eprintln!("SKIPPED: {CDI_FOLDER} cannot be written to, so GPUs through CDI were not tested");
+    }
+    let _gone_at_the_end = Removed(file, !existed);
+    let gpu = |uuid: &str| Gpu { uuid: uuid.to_owned(), ..Gpu::default() };
+    let mut facts = host();
+    facts.gpus = vec![gpu("GPU-dsg-0"), gpu("GPU-dsg-1")];
+    let subject = Subject { grid: bench.grid.clone(), runner: RunnerId(4713) };
+    let checks = preflight(&bench.engine, &subject, &mut facts).await;
+    assert!(checks.iter().all(|check| check.passed), "{checks:#?}");
+    assert_eq!((facts.gpus.len(), facts.gpu_note), (2, None));
+
+    let mut plan = bench
+        .plan(18, &["gpu", "then", "limits", "then", "id", "then", "env", "then", "list", "/out", "then", "exit", "5"]);
+    plan.gpus = vec!["GPU-dsg-1".to_owned()];
+    plan.folders = vec!["/out".to_owned()];
+    plan.user = Some("1234".to_owned());
+    plan.env = BTreeMap::from([("ODD".to_owned(), "a b=c".to_owned())]);
+    plan.shm_bytes = Some(32 * MIB);
+    let id = bench.engine.create(&plan).await.expect("created");
+    assert_eq!(bench.engine.create(&plan).await.as_ref(), Ok(&id), "the same by both create calls");
+    let config = bench.raw_inspect(&id).await["HostConfig"].clone();
+    assert_eq!((&config["Privileged"], &config["NetworkMode"]), (&false.into(), &"none".into()));
+    assert_eq!((&config["ShmSize"], &config["MemorySwap"]), (&(32 * MIB).into(), &(64 * MIB).into()));
+    let run = bench.run(&plan).await;
+    let text = run.text();
+    assert!(text.contains("nvidia1") && !text.contains("nvidia0"), "only the one that was asked for: {text}");
+    for line in [
+        &format!("memory {}", 64 * MIB),
+        "pids 4096",
+        "cpu-quota 100000",
+        "CapEff: 0000000000000000",
+        "NoNewPrivs: 1",
+        "Uid: 1234 1234 1234 1234",
+        "ODD=a b=c",
+    ] {
+        assert!(text.lines().any(|have| have == line), "{line:?} is missing in\n{text}");
+    }
+    assert_eq!(run.exit.code, 5);
+    bench.remove(&run.id).await;
+
+    plan.gpus = vec!["GPU-of-nobody".to_owned()];
+    let refused = match bench.engine.create(&plan).await {
+        Err(failure) => failure,
+        Ok(id) => {
+            let failure = expect_failure(bench.engine.start(&id).await);
+            bench.remove(&id).await;
+            failure
+        }
+    };
+    assert_eq!(refused.reason, EndReason::GpuError, "{refused}");
+}
+
+/// Takes a file away again, and its folder if that was made for it.
+struct Removed(PathBuf, bool);
+
+impl Drop for Removed {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+        if let (true, Some(folder)) = (self.1, self.0.parent()) {
+            let _ = std::fs::remove_dir(folder);
+        }
+    }
+}
+
+async fn the_host_proves_itself(bench: Arc<Bench>) {
+    let subject = Subject { grid: bench.grid.clone(), runner: RunnerId(4712) };
+    let mut facts = host();
+    facts.gpus = vec![Gpu { uuid: "GPU-that-is-not-there".to_owned(), ..Gpu::default() }];
+    let checks = preflight(&bench.engine, &subject, &mut facts).await;
+    let passed: Vec<_> = checks.iter().map(|check| (check.name.as_str(), check.passed)).collect();
+    assert_eq!(passed, [("run", true), ("limits", true), ("gpu", false)], "{checks:#?}");
+    assert!(facts.gpus.is_empty() && facts.gpu_note.is_some(), "a GPU that no container gets is not offered");
+    assert_eq!(bench.engine.own(&bench.grid, RunnerId(4712)).await.expect("listed"), [], "nothing is left behind");
+    assert!(bench.engine.disk_free().await.expect("asked").is_none_or(|bytes| bytes > 0));
+}
+
+/// Each check as a task of its own, a few at a time: the engine, not we, is what takes the time.
+async fn suite(variable: &str) {
+    let Some(bench) = Bench::open(variable).await else { return };
+    macro_rules! checks {
+        ($($check:ident),* $(,)?) => { vec![$((stringify!($check), tokio::spawn($check(bench.clone())))),*] };
+    }
+    let first =
+        checks![output_is_complete, odd_bytes_survive, limits_and_rights_hold_inside, every_container_is_hardened];
+    let mut failed = finish(first).await;
+    let second =
+        checks![oom_is_told_from_a_plain_137, a_missing_image_is_named, a_bad_command_is_the_users, files_come_out];
+    failed.extend(finish(second).await);
+    let third = checks![
+        use_is_measured,
+        stop_asks_and_then_kills,
+        a_second_create_finds_the_first,
+        a_running_container_is_taken_up_again,
+    ];
+    failed.extend(finish(third).await);
+    failed.extend(finish(checks![the_host_proves_itself]).await);
+    failed.extend(finish(checks![gpus_come_through_cdi]).await);
+    for own in bench.engine.own(&bench.grid, RUNNER).await.expect("listed") {
+        bench.remove(&own.id).await;
+    }
+    assert!(failed.is_empty(), "{}: {failed:?}", bench.kind);
+}
+
+async fn finish(checks: Vec<(&'static str, tokio::task::JoinHandle<()>)>) -> Vec<&'static str> {
+    let mut failed = Vec::new();
+    for (name, check) in checks {
+        // Far beyond what a check takes; a hang is a failure with a name.
+        let ended = tokio::time::timeout(Duration::from_secs(180), check).await;
+        if !matches!(ended, Ok(Ok(()))) {
+            failed.push(name);
+        }
+    }
+    failed
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn docker_keeps_the_promises() {
+    suite("DSG_TEST_DOCKER").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn podman_keeps_the_promises() {
+    suite("DSG_TEST_PODMAN").await;
+}
