@@ -290,7 +290,11 @@ async fn a_bad_command_is_the_users(bench: Arc<Bench>) {
         let mut plan = bench.plan(attempt, &[]);
         plan.entrypoint = Some(vec![command.to_owned()]);
         let id = bench.engine.create(&plan).await.expect("created");
-        match bench.engine.start(&id).await {
+        let started = match bench.engine.attach(&id).await {
+            Ok(_pieces) => bench.engine.start(&id).await,
+            Err(failure) => Err(failure),
+        };
+        match started {
             Err(failure) => {
                 assert_eq!((failure.reason, failure.engine_gone), (EndReason::BadCommand, false), "{failure}");
                 assert!(failure.message.contains(command), "{failure}");
@@ -460,7 +464,7 @@ async fn gpus_come_through_cdi(bench: Arc<Bench>) {
     let refused = match bench.engine.create(&plan).await {
         Err(failure) => failure,
         Ok(id) => {
-            let failure = expect_failure(bench.engine.start(&id).await);
+            let failure = expect_failure(bench.engine.attach(&id).await);
             bench.remove(&id).await;
             failure
         }

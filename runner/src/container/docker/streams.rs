@@ -8,7 +8,7 @@ use futures_util::{Stream, StreamExt};
 use tokio::sync::mpsc;
 
 use super::DockerEngine;
-use super::failure::Trouble;
+use super::failure::{Trouble, start_reason};
 use crate::container::{Failure, Piece};
 
 /// Pieces between the engine and the spool, of 16 KiB at most each as engines cut them. When it is full the container's own write
@@ -25,7 +25,12 @@ impl DockerEngine {
         let attached = tokio::time::timeout(self.plain.deadline, attached).await;
         let attached = attached.map_err(|_| Trouble::Silent("no answer in time".to_owned()));
         let attached = attached.and_then(|attached| attached.map_err(Trouble::from));
-        Ok(pieces(attached.map_err(|trouble| trouble.failed("attach to the container's output"))?.output))
+        // Podman prepares the container for this, so that a command it cannot find or a GPU it does not have is told here already.
+        let attached = attached.map_err(|trouble| {
+            let reason = start_reason(&trouble);
+            trouble.sorted("start the container, with its output attached", reason)
+        })?;
+        Ok(pieces(attached.output))
     }
 
     pub(super) async fn open_logs(&self, id: &str, follow: bool) -> Result<mpsc::Receiver<Piece>, Failure> {
