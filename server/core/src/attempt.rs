@@ -103,6 +103,10 @@ impl Grid {
     pub(crate) fn fence(&mut self, id: AttemptId) {
         self.stand(id, Standing::Stopping { reason: EndReason::RunnerLost, fenced: true });
         self.changes.work_available = true;
+        if let Some(live) = self.attempts.get_mut(&id).filter(|live| live.row.may_return) {
+            live.row.may_return = false;
+            self.write_attempt(id);
+        }
     }
 
     pub(crate) fn write_attempt(&mut self, id: AttemptId) {

@@ -77,6 +77,11 @@ impl Grid {
                 row.ended_ms = Some(now);
                 row.ended = Some(Box::new(ended.clone()));
                 self.write_ended(&row);
+                if let Some(started) = row.started_ms
+                    && let Some(job) = self.jobs.get_mut(&row.chunk.job)
+                {
+                    job.row.started_ms = job.row.started_ms.or(Some(started));
+                }
                 self.chunk_after(now, &row, seen, &ended);
             }
             Standing::Stopping { reason, fenced: false } => {
@@ -89,7 +94,7 @@ impl Grid {
         }
     }
 
-    fn write_ended(&mut self, row: &AttemptRow) {
+    pub(crate) fn write_ended(&mut self, row: &AttemptRow) {
         let key = crate::row::Key::Attempt(row.id);
         self.changes.rows.insert(key, Some(crate::row::Row::Attempt(Box::new(row.clone()))));
     }
@@ -105,6 +110,7 @@ impl Grid {
             let message = format!("{name} was silent for more than {} s", LEASE_MS / 1000);
             let ended = Ended::before_start(EndReason::RunnerLost, message);
             live.row.ended_ms = Some(now);
+            live.row.may_return = true;
             live.row.ended = Some(Box::new(ended.clone()));
             let row = live.row.clone();
             self.stand(id, Standing::Lost);
@@ -132,6 +138,7 @@ impl Grid {
         let Some(live) = self.attempts.get_mut(&id) else { return };
         live.row.ended = None;
         live.row.ended_ms = None;
+        live.row.may_return = false;
         live.row.seen = true;
         let (chunk, runner) = (live.row.chunk, live.row.runner);
         if let Some(job) = self.jobs.get_mut(&chunk.job) {

@@ -84,6 +84,10 @@ impl Grid {
         job.row.gather_problem = None;
         job.gather_announced = false;
         let waiting = job.row.waiting_state();
+        if let Some(row) = job.gather.as_mut().and_then(|stage| stage.touched.get_mut(&0)) {
+            row.renew(now);
+            self.changes.chunks.insert(chunk);
+        }
         self.gather_due.remove(&id);
         self.changes.jobs.insert(id);
         self.shift(now, chunk, waiting);

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use dsg_schemas::api::{ChunkState, Tally};
 use dsg_schemas::ids::{AttemptId, ChunkId, JobId, StageIndex};
-use dsg_schemas::reason::EndReason;
 
 use crate::attempt::{Live, Standing};
 use crate::event::Millis;
@@ -12,6 +11,7 @@ use crate::grid::{Grid, Timer};
 use crate::job::{Job, Stage};
 use crate::row::{AttemptRow, BLOCK, ChunkRow, JobRow, Key, Meta, Row};
 use crate::runner::Runner;
+use crate::tick::LOOK_MS;
 
 /// Rows that cannot be: the store is damaged, and guessing would lose work.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -140,8 +140,9 @@ impl Grid {
             }
         }
         if times_out && (!stage.ready.is_empty() || !stage.resting.is_empty()) {
-            stage.queue_check = Some(now);
-            self.timers.insert((now, Timer::Queue(id, stage_index)));
+            let at = now.saturating_add(LOOK_MS);
+            stage.queue_check = Some(at);
+            self.timers.insert((at, Timer::Queue(id, stage_index)));
         }
     }
 
@@ -154,11 +155,13 @@ impl Grid {
             let state = stage.state(index).unwrap_or(ChunkState::Waiting);
             let chunk = ChunkId { job: id, stage: stage_index, index };
             let last = stage.touched.get(&index).and_then(|row| row.attempts.last().copied());
-            let row = last.and_then(|last| rows.attempts.remove(&last)).filter(|row| row.chunk == chunk);
+            // A runner may have been removed since it lost an attempt, but not while it held one.
+            let fits = |row: &AttemptRow| row.chunk == chunk && self.runners.contains_key(&row.runner);
+            let row = last.and_then(|last| rows.attempts.remove(&last)).filter(fits);
             match (state.is_active(), row) {
                 (true, Some(row)) if row.ended.is_none() => found.push((row, Standing::Current)),
                 (true, _) => return Err(LoadError::Attempt { chunk, attempt: last }),
-                (false, Some(row)) if !state.is_final() && was_lost(&row) => found.push((row, Standing::Lost)),
+                (false, Some(row)) if !state.is_final() && row.may_return => found.push((row, Standing::Lost)),
                 (false, _) => {}
             }
         }
@@ -167,10 +170,6 @@ impl Grid {
         }
         Ok(())
     }
-}
-
-fn was_lost(row: &AttemptRow) -> bool {
-    row.ended.as_ref().is_some_and(|ended| ended.reason == EndReason::RunnerLost)
 }
 
 fn first_of(chunks: &BTreeMap<ChunkId, ChunkRow>, job: JobId) -> Option<ChunkId> {

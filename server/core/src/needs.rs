@@ -169,7 +169,7 @@ impl fmt::Display for Misfit {
             Misfit::NoGpu { note } if note.is_empty() => write!(f, "has no GPU"),
             Misfit::NoGpu { note } => write!(f, "has no GPU ({note})"),
             Misfit::GpuKind { needs, fitting, what } => {
-                write!(f, "has {fitting} healthy GPUs that will do, of {needs} needed ({what})")
+                write!(f, "has {fitting} of the {needs} GPUs it needs ({what}, healthy)")
             }
             Misfit::GpuBusy { needs, free, fitting } => {
                 write!(f, "{} of {fitting} GPUs are in use; it needs {needs}", fitting - free)

@@ -221,6 +221,7 @@ impl Grid {
             seen: false,
             started_ms: None,
             ended_ms: None,
+            may_return: false,
             ended: None,
         };
         self.hold(Live { row, needs, standing: Standing::Current, note: String::new() });

@@ -139,6 +139,9 @@ pub struct AttemptRow {
     pub seen: bool,
     pub started_ms: Option<u64>,
     pub ended_ms: Option<u64>,
+    /// Its runner was only silent when its lease ran out: it may come back with it, as long as the chunk waits.
+    #[serde(default)]
+    pub may_return: bool,
     /// As the runner (or, without it, the server) reported. A fenced attempt's late report changes nothing here.
     pub ended: Option<Box<Ended>>,
 }

@@ -134,9 +134,13 @@ impl Grid {
                 number: live.row.number,
                 gpus: live.row.gpus.clone(),
             }),
-            Standing::Lost | Standing::Stopping { .. } => {
-                self.let_go(id);
+            Standing::Lost => {
+                if let Some(mut live) = self.let_go(id) {
+                    live.row.may_return = false;
+                    self.write_ended(&live.row);
+                }
             }
+            Standing::Stopping { .. } => _ = self.let_go(id),
         }
     }
 

@@ -11,7 +11,7 @@ use crate::grid::{Grid, Timer};
 use crate::row::Stopped;
 
 /// Waits are looked at this often at most: a look goes over all chunks of a stage that were touched.
-const LOOK_MS: Millis = 1_000;
+pub(crate) const LOOK_MS: Millis = 1_000;
 
 impl Grid {
     pub(crate) fn tick(&mut self, now: Millis) {

@@ -1,0 +1,287 @@
+//! Plays one scenario: fake runners, a clock, and rows that are committed after each event.
+use std::collections::BTreeMap;
+
+use dsg_core::{Act, Answer, Effects, Event, Grid, Join, Millis, Orders, Refusal, Report, Sync};
+use dsg_schemas::api::{Act as PersonsAct, Retries};
+use dsg_schemas::ids::{AttemptId, ChunkId, JobId, RunnerId, SessionId};
+use dsg_schemas::reason::EndReason;
+use dsg_schemas::wire::{AttemptReport, Ended, Facts, Phase, StoredFile};
+
+use crate::disk::Disk;
+use crate::show;
+use crate::words::{Words, facts, policy, submission};
+
+pub struct Play {
+    grid: Grid,
+    disk: Disk,
+    now: Millis,
+    runners: BTreeMap<String, Fake>,
+    out: Vec<String>,
+}
+
+#[derive(Default)]
+struct Fake {
+    id: RunnerId,
+    session: SessionId,
+    seq: u64,
+    facts: Facts,
+    holding: BTreeMap<AttemptId, Phase>,
+    last: Option<Sync>,
+}
+
+/// The scenario again, each command followed by what it prints now.
+pub fn play(text: &str, file: &str) -> String {
+    let mut play = Play {
+        grid: Grid::default(),
+        disk: Disk::default(),
+        now: 1_000_000,
+        runners: BTreeMap::new(),
+        out: Vec::new(),
+    };
+    let mut printed = String::new();
+    for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.starts_with('>')) {
+        printed.push_str(line);
+        printed.push('\n');
+        let words: Vec<&str> = line.split_whitespace().collect();
+        if let Some((command, rest)) = words.split_first().filter(|(command, _)| !command.starts_with('#')) {
+            let (before, states) = (play.disk.clone(), play.disk.states());
+            play.command(command, Words(rest.to_vec()), &format!("{file}:{}", number + 1));
+            play.grid.check();
+            let changed = show::changes(&before, &states, &play.disk, &play.disk.states());
+            play.out.extend(changed);
+        }
+        for line in play.out.drain(..) {
+            printed.push_str(&format!("> {line}\n"));
+        }
+    }
+    printed
+}
+
+impl Play {
+    fn apply(&mut self, event: Event) -> Result<Answer, Refusal> {
+        let mut effects = Effects::default();
+        let answer = self.grid.apply(self.now, event.clone(), &mut effects);
+        self.disk.commit(&effects);
+        self.out.extend(show::effects(&effects));
+        if let Err(Refusal::NotLoaded(job)) = answer {
+            self.grid.load_job(self.now, self.disk.job_rows(job));
+            let mut effects = Effects::default();
+            let answer = self.grid.apply(self.now, event, &mut effects);
+            self.disk.commit(&effects);
+            self.out.extend(show::effects(&effects));
+            return answer;
+        }
+        answer
+    }
+
+    fn command(&mut self, command: &str, words: Words, at: &str) {
+        let first = words.0.first().copied().unwrap_or_default();
+        let job = || JobId(first.parse().unwrap_or_else(|_| panic!("{at}: {first:?} is no job")));
+        match command {
+            "runner" => self.enrol(first, &words),
+            "hello" => self.hello(first, &words),
+            "reboot" => self.fake(first).holding.clear(),
+            "submit" => {
+                let answer = self.apply(Event::Submit(Box::new(submission(&words))));
+                self.out.push(match answer {
+                    Ok(Answer::Job { job, fresh: true }) => format!("job {job}"),
+                    Ok(Answer::Job { job, fresh: false }) => format!("job {job}, as answered before"),
+                    other => format!("{other:?}"),
+                });
+            }
+            "sync" => self.sync(first, &words),
+            "wake" => self.wake(first),
+            "repeat" => {
+                let sync = self.fake(first).last.clone().expect("a sync before");
+                let answer = self.apply(Event::Sync(sync));
+                self.orders(first, answer, false);
+            }
+            "wait" => {
+                self.now += words.duration_of(first);
+                let answer = self.apply(Event::Tick);
+                assert_eq!(answer, Ok(Answer::Ticked));
+            }
+            "quiet" => self.now += words.duration_of(first),
+            "restart" => self.grid = self.disk.load(self.now).unwrap_or_else(|why| panic!("{at}: {why}")),
+            "cancel" => self.person(PersonsAct::Cancel { job: job() }),
+            "hold" => self.person(PersonsAct::Hold { job: job() }),
+            "release" => self.person(PersonsAct::Release { job: job() }),
+            "delete" => self.person(PersonsAct::Delete { job: job() }),
+            "retry" => {
+                let which = match words.0.get(1).copied() {
+                    Some("failed") => Retries::Failed,
+                    Some("all") => Retries::All,
+                    list => Retries::Chunks(list.unwrap_or_default().split(',').map(chunk).collect()),
+                };
+                self.person(PersonsAct::Retry { job: job(), which });
+            }
+            "drain" | "undrain" | "remove" => {
+                let runner = self.fake(first).id;
+                self.person(match command {
+                    "drain" => PersonsAct::Drain { runner },
+                    "undrain" => PersonsAct::Undrain { runner },
+                    _ => PersonsAct::RemoveRunner { runner },
+                });
+            }
+            "gathered" => self.gathered(job(), &words),
+            _ => self.question(command, first, &words, at),
+        }
+    }
+
+    fn question(&mut self, command: &str, first: &str, words: &Words, at: &str) {
+        let job = || JobId(first.parse().unwrap_or_else(|_| panic!("{at}: {first:?} is no job")));
+        let lines = match command {
+            "explain" => match self.grid.explain(self.now, chunk(first)) {
+                Ok(explanation) => show::explanation(&explanation),
+                Err(refusal) => vec![format!("refused: {refusal}")],
+            },
+            "why" => vec![self.grid.job_why(self.now, job()).unwrap_or("it goes on".into())],
+            "job" => show::job(&self.disk, job()),
+            "queue" => show::queue(&self.grid, self.now),
+            "runners" => show::runners(&self.grid, self.now),
+            "attempt" => show::attempt(&self.disk, &self.grid, first.parse().expect("an attempt")),
+            "deadline" => {
+                let at = self.grid.next_deadline();
+                vec![at.map_or("none".into(), |at| format!("in {} ms", at.saturating_sub(self.now)))]
+            }
+            "can" => vec![self.grid.can_any_run(&policy(words)).err().unwrap_or("yes".into())],
+            other => panic!("{at}: no command {other:?}"),
+        };
+        self.out.extend(lines);
+    }
+
+    fn fake(&mut self, name: &str) -> &mut Fake {
+        self.runners.get_mut(name).unwrap_or_else(|| panic!("no runner {name:?}"))
+    }
+
+    fn enrol(&mut self, name: &str, words: &Words) {
+        let join = Join::Enrol { name: name.to_owned(), credential_sha256: "hash".to_owned() };
+        let Ok(Answer::Enrolled { runner, name: given }) = self.apply(Event::Join(join)) else { panic!("enrol") };
+        if given != name {
+            self.out.push(format!("it is called {given}"));
+        }
+        self.runners.insert(given.clone(), Fake { id: runner, facts: facts(words), ..Fake::default() });
+        self.hello(&given, &Words(Vec::new()));
+    }
+
+    fn hello(&mut self, name: &str, words: &Words) {
+        let fake = self.fake(name);
+        if words.0.iter().skip(1).any(|word| !word.starts_with("host=")) {
+            fake.facts = facts(words);
+        }
+        let (runner, facts) = (fake.id, Box::new(fake.facts.clone()));
+        let host = words.get("host").unwrap_or("home").to_owned();
+        let hello = Join::Hello { runner, nonce: "nonce".into(), host, version: "0.1.0".into(), facts };
+        match self.apply(Event::Join(hello)) {
+            Ok(Answer::Session { session, .. }) => {
+                let fake = self.fake(name);
+                (fake.session, fake.seq) = (session, 0);
+            }
+            Err(refusal) => self.out.push(format!("refused: {refusal}")),
+            Ok(other) => panic!("{other:?}"),
+        }
+    }
+
+    fn sync(&mut self, name: &str, words: &Words) {
+        let fake = self.fake(name);
+        for word in &words.0 {
+            let Some((attempt, phase)) = word.split_once('=') else { continue };
+            if let Ok(attempt) = attempt.parse() {
+                fake.holding.insert(AttemptId(attempt), phase_of(phase));
+            }
+        }
+        fake.seq += 1;
+        let attempts =
+            fake.holding.iter().map(|(attempt, phase)| AttemptReport { attempt: *attempt, phase: phase.clone() });
+        let report = Report {
+            attempts: attempts.collect(),
+            no_more: words.get("no_more").map(|why| why.replace('_', " ")),
+            ..Report::default()
+        };
+        let sync = Sync { runner: fake.id, session: fake.session, seq: fake.seq, report: Some(report) };
+        fake.last = Some(sync.clone());
+        let answer = self.apply(Event::Sync(sync));
+        self.orders(name, answer, words.get("answer") != Some("lost"));
+    }
+
+    fn wake(&mut self, name: &str) {
+        let fake = self.fake(name);
+        let sync = Sync { runner: fake.id, session: fake.session, seq: fake.seq, report: None };
+        let answer = self.apply(Event::Sync(sync));
+        self.orders(name, answer, true);
+    }
+
+    fn orders(&mut self, name: &str, answer: Result<Answer, Refusal>, arrives: bool) {
+        let orders = match answer {
+            Ok(Answer::Orders(orders)) => orders,
+            Err(refusal) => return self.out.push(format!("refused: {refusal}")),
+            Ok(other) => panic!("{other:?}"),
+        };
+        let Orders { start, stop, forget, drain } = orders;
+        for order in &start {
+            let gpus = if order.gpus.is_empty() { String::new() } else { format!(" with {}", order.gpus.join(", ")) };
+            self.out.push(format!("{name} starts {}#{} as attempt {}{gpus}", order.chunk, order.number, order.attempt));
+        }
+        self.out.extend(stop.iter().map(|order| format!("{name} stops attempt {}: {}", order.attempt, order.reason)));
+        self.out.extend(forget.iter().map(|attempt| format!("{name} forgets attempt {attempt}")));
+        if drain {
+            self.out.push(format!("{name} is told to drain"));
+        }
+        let fake = self.fake(name);
+        if arrives {
+            for order in start {
+                fake.holding.entry(order.attempt).or_insert(Phase::Preparing { note: String::new() });
+            }
+            fake.holding.retain(|attempt, _| !forget.contains(attempt));
+        }
+    }
+
+    fn person(&mut self, act: PersonsAct) {
+        let line = match self.apply(Event::Act(Act::Person { who: "mara".to_owned(), act })) {
+            Ok(Answer::Acted(acted)) => format!("{} ({})", acted.message, acted.count),
+            Err(refusal) => format!("refused: {refusal}"),
+            Ok(other) => panic!("{other:?}"),
+        };
+        self.out.push(line);
+    }
+
+    fn gathered(&mut self, job: JobId, words: &Words) {
+        let file =
+            |name: &&str| StoredFile { name: (*name).into(), file: (*name).into(), size: 1, sha256: "00".into() };
+        let result = match words.get("problem") {
+            Some(problem) => Err(problem.replace('_', " ")),
+            None => Ok(words.0.iter().skip(1).map(file).collect()),
+        };
+        match self.apply(Event::Act(Act::Gathered { job, result })) {
+            Ok(Answer::Acted(acted)) => self.out.push(acted.message),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+impl Words<'_> {
+    fn duration_of(&self, text: &str) -> Millis {
+        text.parse::<dsg_schemas::units::Millis>().expect("a duration").0
+    }
+}
+
+fn chunk(text: &str) -> ChunkId {
+    text.parse().expect("a chunk")
+}
+
+/// `preparing`, `running`, `storing`, `exit:1`, `oom`, …
+fn phase_of(text: &str) -> Phase {
+    match text {
+        "preparing" => Phase::Preparing { note: String::new() },
+        "pulling" => Phase::Preparing { note: "pulling the image".to_owned() },
+        "running" => Phase::Running { since_ms: 0 },
+        "storing" => Phase::Storing,
+        _ => {
+            let (word, code) = text.split_once(':').unwrap_or((text, ""));
+            let reason = EndReason::ALL.into_iter().find(|reason| reason.word() == word).expect("a reason");
+            let mut ended = Ended::before_start(reason, if reason == EndReason::Succeeded { "" } else { "it said so" });
+            ended.exit_code = code.parse().ok();
+            Phase::Ended(Box::new(ended))
+        }
+    }
+}

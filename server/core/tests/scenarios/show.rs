@@ -1,0 +1,110 @@
+//! What a scenario prints: what the rows say that changed, and answers to questions.
+use std::collections::BTreeMap;
+
+use dsg_core::{Effects, Grid, Key, Millis, Row};
+use dsg_schemas::api::{ChunkState, Explanation};
+use dsg_schemas::ids::{ChunkId, JobId};
+
+use crate::disk::Disk;
+
+type States = BTreeMap<ChunkId, ChunkState>;
+
+/// Chunks that moved and jobs that went from one state to another. A lease says itself in the orders.
+pub fn changes(before: &Disk, old: &States, after: &Disk, new: &States) -> Vec<String> {
+    let mut lines = Vec::new();
+    let mut groups: BTreeMap<(JobId, u16, ChunkState, ChunkState), Vec<ChunkId>> = BTreeMap::new();
+    for (id, state) in new {
+        let Some(was) = old.get(id).filter(|was| *was != state) else { continue };
+        if *state != ChunkState::Leased || *was != ChunkState::Waiting {
+            groups.entry((id.job, id.stage, *was, *state)).or_default().push(*id);
+        }
+    }
+    for ((_, _, was, is), chunks) in groups {
+        let (was, is) = (was.word(), is.word());
+        if chunks.len() > 4 {
+            lines.push(format!("{} … {}: {} chunks {was} → {is}", chunks[0], chunks[chunks.len() - 1], chunks.len()));
+            continue;
+        }
+        for id in chunks {
+            let message = match after.rows.get(&Key::Chunk(id)) {
+                Some(Row::Chunk(row)) if !row.message.is_empty() => format!(": {}", row.message),
+                _ => String::new(),
+            };
+            lines.push(format!("{id} {was} → {is}{message}"));
+        }
+    }
+    for (key, row) in &after.rows {
+        let (Key::Job(id), Row::Job(row)) = (key, row) else { continue };
+        let Some(Row::Job(was)) = before.rows.get(key) else { continue };
+        if was.state != row.state {
+            let why = row.why.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
+            lines.push(format!("job {id} is {}{why}", format!("{:?}", row.state).to_lowercase()));
+        }
+    }
+    lines
+}
+
+pub fn effects(effects: &Effects) -> Vec<String> {
+    let due = effects.gather_due.iter().map(|job| format!("the outputs of job {job} are to be gathered"));
+    due.chain(effects.removed_jobs.iter().map(|job| format!("rows of job {job} are removed"))).collect()
+}
+
+pub fn explanation(explanation: &Explanation) -> Vec<String> {
+    let never = if explanation.never { " (never)" } else { "" };
+    let mut lines = vec![format!("{}{never}", explanation.summary)];
+    lines.extend(explanation.runners.iter().map(|reason| format!("  {}: {}", reason.runner, reason.reason)));
+    lines
+}
+
+pub fn job(disk: &Disk, id: JobId) -> Vec<String> {
+    let Some(Row::Job(row)) = disk.rows.get(&Key::Job(id)) else { return vec!["no such row".to_owned()] };
+    let counts = |tally: &dsg_schemas::api::Tally| {
+        let words = ChunkState::ALL.iter().filter(|state| tally.of(**state) > 0);
+        words.map(|state| format!("{} {}", tally.of(*state), state.word())).collect::<Vec<_>>().join(", ")
+    };
+    let why = row.why.as_ref().map(|why| format!(" ({why})")).unwrap_or_default();
+    let mut lines = vec![format!("{:?}{why}: {}", row.state, counts(&row.tally)).to_lowercase()];
+    if row.gather_tally.total() > 0 {
+        lines.push(format!("gather: {}", counts(&row.gather_tally)));
+    }
+    if !row.failures.is_empty() {
+        let failures: Vec<String> = row.failures.iter().map(|(reason, count)| format!("{count} {reason}")).collect();
+        lines.push(format!("failures: {}", failures.join(", ")));
+    }
+    lines
+}
+
+pub fn attempt(disk: &Disk, grid: &Grid, id: u64) -> Vec<String> {
+    let id = dsg_schemas::ids::AttemptId(id);
+    let Some(Row::Attempt(row)) = disk.rows.get(&Key::Attempt(id)) else { return vec!["no such row".to_owned()] };
+    let end = row.ended.as_ref().map(|ended| format!("ended: {} {}", ended.reason, ended.message));
+    let owner = grid.attempt_owner(id).map(|_| ", its runner may send logs").unwrap_or_default();
+    let seen = if row.seen { "" } else { ", not seen" };
+    vec![format!(
+        "{}#{} on {}{seen}{owner}; {}",
+        row.chunk,
+        row.number,
+        row.runner_name,
+        end.unwrap_or("open".into()).trim_end()
+    )]
+}
+
+pub fn queue(grid: &Grid, now: Millis) -> Vec<String> {
+    let entries = grid.queue(now);
+    let line = |entry: &dsg_schemas::api::QueueEntry| {
+        format!(
+            "{} × {} of {} ({}, priority {}): {}",
+            entry.waiting, entry.needs, entry.first, entry.owner, entry.priority, entry.explanation.summary
+        )
+    };
+    entries.iter().map(line).collect()
+}
+
+pub fn runners(grid: &Grid, now: Millis) -> Vec<String> {
+    let line = |view: &dsg_schemas::api::RunnerView| {
+        let why = if view.why.is_empty() { String::new() } else { format!(": {}", view.why) };
+        let state = format!("{:?}", view.state).to_lowercase();
+        format!("{} is {state}{why} (holds {}, {} milli-cpus)", view.name, view.holds.len(), view.used_cpus_milli)
+    };
+    grid.runner_views(now).iter().map(line).collect()
+}

@@ -1,0 +1,166 @@
+//! `key=value` words of scenario lines, and the things that they describe.
+use std::collections::BTreeMap;
+
+use dsg_core::{GatherPolicy, Needs, StagePolicy, Submission};
+use dsg_schemas::reason::EndReason;
+use dsg_schemas::spec::{Arch, Backoff, Constraints, ExitCodes, Placement, Retry, RetryAction, RetryRule, When};
+use dsg_schemas::units::{Bytes, Millis};
+use dsg_schemas::wire::{Facts, Gpu};
+
+pub struct Words<'a>(pub Vec<&'a str>);
+
+impl<'a> Words<'a> {
+    pub fn get(&self, key: &str) -> Option<&'a str> {
+        self.0.iter().find_map(|word| word.strip_prefix(key)?.strip_prefix('='))
+    }
+    pub fn all(&self, key: &str) -> Vec<&'a str> {
+        self.0.iter().filter_map(|word| word.strip_prefix(key)?.strip_prefix('=')).collect()
+    }
+    pub fn has(&self, word: &str) -> bool {
+        self.0.contains(&word)
+    }
+    pub fn number<T: std::str::FromStr>(&self, key: &str) -> Option<T> {
+        self.get(key).map(|text| text.parse().unwrap_or_else(|_| panic!("{key}={text} is no number")))
+    }
+    pub fn list(&self, key: &str) -> Vec<String> {
+        self.get(key).map(|text| text.split(',').map(str::to_owned).collect()).unwrap_or_default()
+    }
+    fn bytes(&self, key: &str, default: &str) -> u64 {
+        self.get(key).unwrap_or(default).parse::<Bytes>().expect("a size").0
+    }
+    fn labels(&self, key: &str) -> BTreeMap<String, String> {
+        let pairs = self.list(key).into_iter().map(|pair| {
+            let (key, value) = pair.split_once(':').expect("key:value");
+            (key.to_owned(), value.to_owned())
+        });
+        pairs.collect()
+    }
+    fn arch(&self, key: &str) -> Option<Arch> {
+        self.get(key).map(|arch| if arch == "arm64" { Arch::Arm64 } else { Arch::Amd64 })
+    }
+    pub fn duration(&self, key: &str) -> Option<u64> {
+        self.get(key).map(|text| text.parse::<Millis>().expect("a duration").0)
+    }
+}
+
+pub fn milli_cpus(text: &str) -> u64 {
+    (text.parse::<f64>().expect("cpus") * 1000.0) as u64
+}
+
+pub fn facts(words: &Words) -> Facts {
+    let gpus = words.number("gpus").unwrap_or(0u32);
+    let gpu = |index| Gpu {
+        uuid: format!("gpu{index}"),
+        index,
+        model: words.get("model").unwrap_or("Tesla T4").replace('_', " "),
+        memory_bytes: words.bytes("gpu_memory", "16GiB"),
+        driver: None,
+        compute_capability: Some(words.get("capability").unwrap_or("7.5").to_owned()),
+        unhealthy: (words.number("sick_gpu") == Some(index)).then(|| "fell off the bus".to_owned()),
+    };
+    Facts {
+        arch: words.arch("arch").or(Some(Arch::Amd64)),
+        cpus_milli: milli_cpus(words.get("cpus").unwrap_or("4")),
+        memory_bytes: words.bytes("memory", "16GiB"),
+        disk_bytes: words.bytes("disk", "100GiB"),
+        gpus: (0..gpus).map(gpu).collect(),
+        tags: words.list("tags"),
+        labels: words.labels("labels"),
+        ..Facts::default()
+    }
+}
+
+fn placement(words: &Words, of: &str) -> Placement {
+    Placement {
+        arch: words.arch(&format!("{of}.arch")),
+        runners: words.list(&format!("{of}.runners")),
+        tags: words.list(&format!("{of}.tags")),
+        labels: words.labels(&format!("{of}.labels")),
+    }
+}
+
+pub fn policy(words: &Words) -> StagePolicy {
+    StagePolicy {
+        chunks: words.number("chunks").unwrap_or(1),
+        needs: Needs {
+            cpus_milli: milli_cpus(words.get("cpus").unwrap_or("1")),
+            memory_bytes: words.bytes("memory", "1GiB"),
+            disk_bytes: words.bytes("disk", "0B"),
+            gpus: words.number("gpus").unwrap_or(0),
+            gpu_models: words.list("model"),
+            gpu_min_memory_bytes: words.bytes("gpu_memory", "0B"),
+            gpu_min_capability: words
+                .get("capability")
+                .and_then(|text| text.split_once('.'))
+                .map(|(major, minor)| (major.parse().expect("major"), minor.parse().expect("minor"))),
+            network: false,
+        },
+        constraints: Constraints {
+            require: placement(words, "require"),
+            avoid: placement(words, "avoid"),
+            prefer: placement(words, "prefer"),
+        },
+        retry: Retry {
+            limit: words.number("retries").unwrap_or(0),
+            backoff: Backoff {
+                delay: Millis(words.duration("backoff").unwrap_or(0)),
+                factor: 2.0,
+                max_delay: Millis(60_000),
+                jitter: words.has("jitter"),
+            },
+            avoid_failed_runners: words.has("avoid_failed"),
+            rules: words.all("rule").into_iter().map(rule).collect(),
+        },
+        parallelism: words.number("parallelism"),
+        per_runner: words.number("per_runner"),
+        queue_timeout_ms: words.duration("queue_timeout"),
+    }
+}
+
+/// `rule=exit:64..78:retry:2`, `rule=oom::requeue`: reason or code, action, limit.
+fn rule(text: &str) -> RetryRule {
+    let parts: Vec<&str> = text.split(':').collect();
+    let reason = EndReason::ALL.into_iter().find(|reason| reason.word() == parts[0]).expect("a reason");
+    let codes = parts.get(1).filter(|codes| !codes.is_empty()).map(|codes| {
+        let (first, last) = codes.split_once("..").unwrap_or((codes, codes));
+        ExitCodes { first: first.parse().expect("a code"), last: last.parse().expect("a code") }
+    });
+    let action = match parts.get(2).copied() {
+        Some("retry") => RetryAction::Retry,
+        Some("requeue") => RetryAction::Requeue,
+        Some("fail") => RetryAction::Fail,
+        Some("fail_job") => RetryAction::FailJob,
+        Some("accept") => RetryAction::Accept,
+        other => panic!("no action {other:?}"),
+    };
+    let limit = parts.get(3).map(|limit| limit.parse().expect("a limit"));
+    let when = When { exit_codes: codes.into_iter().collect(), reason: vec![reason] };
+    RetryRule { when, action, limit, delay: None }
+}
+
+pub fn submission(words: &Words) -> Submission {
+    let gather = words.get("gather").map(|kind| GatherPolicy {
+        partial: words.has("partial"),
+        server_steps: kind != "run",
+        run: (kind != "steps").then(|| StagePolicy {
+            chunks: 1,
+            queue_timeout_ms: None,
+            parallelism: None,
+            per_runner: None,
+            ..policy(&Words(vec!["cpus=1"]))
+        }),
+    });
+    Submission {
+        request: words.get("request").map(str::to_owned),
+        name: words.0.first().copied().unwrap_or("job").to_owned(),
+        owner: words.get("owner").unwrap_or("mara").to_owned(),
+        labels: BTreeMap::new(),
+        image: "busybox".to_owned(),
+        priority: words.number("priority").unwrap_or(50),
+        hold: words.has("hold"),
+        job_timeout_ms: words.duration("job_timeout"),
+        main: policy(words),
+        gather,
+        spec: Vec::new().into(),
+    }
+}

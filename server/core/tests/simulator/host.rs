@@ -1,0 +1,176 @@
+//! A simulated host: a runner process that follows the protocol, and containers that outlive it.
+use std::collections::BTreeMap;
+
+use dsg_core::{Millis, Needs, Orders, Report};
+use dsg_schemas::ids::{AttemptId, ChunkId, RunnerId, SessionId};
+use dsg_schemas::reason::EndReason;
+use dsg_schemas::wire::{AttemptReport, Ended, Facts, Gpu, Phase};
+
+use crate::dice::Dice;
+
+pub struct Host {
+    pub name: String,
+    pub facts: Facts,
+    pub id: Option<RunnerId>,
+    /// Counts starts of the machine.
+    pub boot: u64,
+    /// Counts starts of the process: answers to an earlier one do not arrive.
+    pub life: u64,
+    pub session: Option<SessionId>,
+    pub seq: u64,
+    /// The process is down until then.
+    pub down_until: Millis,
+    /// It speaks again then, or earlier if something happens.
+    pub speaks_at: Millis,
+    pub no_more: bool,
+    pub containers: BTreeMap<AttemptId, Container>,
+}
+
+pub struct Container {
+    pub chunk: ChunkId,
+    pub needs: Needs,
+    pub gpus: Vec<String>,
+    pub phase: Phase,
+    /// When it goes on to its next phase.
+    pub next_at: Millis,
+    pub outcome: EndReason,
+}
+
+impl Host {
+    pub fn new(index: u64, dice: &mut Dice) -> Host {
+        let gpu = |at| Gpu { uuid: format!("gpu-{index}-{at}"), index: at, memory_bytes: 16 << 30, ..Gpu::default() };
+        let gpus = if index == 0 { 2 } else { dice.below(3) as u32 };
+        let facts = Facts {
+            cpus_milli: 1000 * if index == 0 { 8 } else { 2 + dice.below(7) },
+            memory_bytes: 16 << 30,
+            disk_bytes: 100 << 30,
+            gpus: (0..gpus).map(gpu).collect(),
+            tags: if dice.percent(50) { vec!["fast".to_owned()] } else { Vec::new() },
+            ..Facts::default()
+        };
+        Host {
+            name: format!("host{index}"),
+            facts,
+            id: None,
+            boot: 0,
+            life: 0,
+            session: None,
+            seq: 0,
+            down_until: 0,
+            speaks_at: 0,
+            no_more: false,
+            containers: BTreeMap::new(),
+        }
+    }
+
+    /// Containers go on, whether the process is there or not. Says whether there is something to report.
+    pub fn go_on(&mut self, now: Millis, dice: &mut Dice) -> bool {
+        let mut news = false;
+        for container in self.containers.values_mut().filter(|container| container.next_at <= now) {
+            container.phase = match &container.phase {
+                Phase::Preparing { .. } if container.outcome == EndReason::PullFailed => ended(container.outcome),
+                Phase::Preparing { .. } => Phase::Running { since_ms: now },
+                Phase::Running { .. } if container.outcome == EndReason::Succeeded => Phase::Storing,
+                Phase::Running { .. } | Phase::Storing => ended(container.outcome),
+                Phase::Ended(_) => continue,
+            };
+            container.next_at = now + dice.below(20_000);
+            news = true;
+        }
+        news
+    }
+
+    pub fn report(&self) -> Report {
+        let attempts = self
+            .containers
+            .iter()
+            .map(|(id, container)| AttemptReport { attempt: *id, phase: container.phase.clone() });
+        Report {
+            attempts: attempts.collect(),
+            no_more: self.no_more.then(|| "disk is full".to_owned()),
+            ..Report::default()
+        }
+    }
+
+    pub fn obey(
+        &mut self,
+        now: Millis,
+        orders: Orders,
+        needs: impl Fn(ChunkId) -> Needs,
+        dice: &mut Dice,
+        faults: bool,
+    ) -> u64 {
+        let mut starts = 0;
+        for start in orders.start {
+            self.containers.entry(start.attempt).or_insert_with(|| {
+                starts += 1;
+                let outcome = match dice.below(100) {
+                    0..8 if faults => EndReason::PullFailed,
+                    8..18 => EndReason::Exit,
+                    18..20 if faults => EndReason::Evicted,
+                    20..22 => EndReason::Oom,
+                    _ => EndReason::Succeeded,
+                };
+                Container {
+                    chunk: start.chunk,
+                    needs: needs(start.chunk),
+                    gpus: start.gpus.clone(),
+                    phase: Phase::Preparing { note: String::new() },
+                    next_at: now + dice.below(5_000),
+                    outcome,
+                }
+            });
+        }
+        for stop in orders.stop {
+            if let Some(container) = self.containers.get_mut(&stop.attempt)
+                && !matches!(container.phase, Phase::Ended(_))
+            {
+                // It takes its grace time.
+                container.outcome = stop.reason;
+                container.phase = Phase::Running { since_ms: now };
+                container.next_at = container.next_at.min(now + dice.below(10_000));
+            }
+        }
+        for forget in orders.forget {
+            self.containers.remove(&forget);
+        }
+        starts
+    }
+
+    /// The machine loses power: everything on it is gone.
+    pub fn power_cut(&mut self, until: Millis) {
+        self.containers.clear();
+        self.boot += 1;
+        self.stop_process(until);
+    }
+
+    /// The process ends; containers run on, and the next process finds them.
+    pub fn stop_process(&mut self, until: Millis) {
+        self.session = None;
+        self.life += 1;
+        self.down_until = until;
+    }
+
+    /// What really runs here must fit, whatever the server believes.
+    pub fn prove_capacity(&self) {
+        let live = || self.containers.values().filter(|container| !matches!(container.phase, Phase::Ended(_)));
+        let cpus: u64 = live().map(|container| container.needs.cpus_milli).sum();
+        let memory: u64 = live().map(|container| container.needs.memory_bytes).sum();
+        assert!(cpus <= self.facts.cpus_milli, "{} runs {cpus} of {} milli-cpus", self.name, self.facts.cpus_milli);
+        assert!(memory <= self.facts.memory_bytes, "{} uses {memory} bytes", self.name);
+        let mut gpus: Vec<&String> = live().flat_map(|container| &container.gpus).collect();
+        let count = gpus.len();
+        gpus.sort();
+        gpus.dedup();
+        assert_eq!(gpus.len(), count, "{} shares a GPU", self.name);
+        for container in live() {
+            assert_eq!(container.gpus.len(), container.needs.gpus as usize, "{} got its GPUs", container.chunk);
+        }
+    }
+}
+
+fn ended(outcome: EndReason) -> Phase {
+    let mut ended = Ended::before_start(outcome, "");
+    ended.exit_code = (outcome == EndReason::Exit).then_some(1);
+    Phase::Ended(Box::new(ended))
+}

@@ -1,0 +1,90 @@
+//! What simulated people submit and do.
+use dsg_core::{GatherPolicy, Needs, StagePolicy, Submission};
+use dsg_schemas::api::{Act, Retries};
+use dsg_schemas::ids::{ChunkId, JobId, MAIN, RunnerId};
+use dsg_schemas::reason::EndReason;
+use dsg_schemas::spec::{Backoff, Constraints, ExitCodes, Placement, Retry, RetryAction, RetryRule, When};
+use dsg_schemas::units::Millis;
+
+use crate::dice::Dice;
+
+/// Whatever it needs, host 0 can hold it, so that every job can end.
+pub fn stage(dice: &mut Dice, chunks: u32) -> StagePolicy {
+    let tag = || Placement { tags: vec!["fast".to_owned()], ..Placement::default() };
+    let actions = [RetryAction::Retry, RetryAction::Requeue, RetryAction::Fail, RetryAction::Accept];
+    let rule = RetryRule {
+        when: When { exit_codes: vec![ExitCodes { first: 1, last: 1 }], reason: vec![EndReason::Exit] },
+        action: if dice.percent(5) { RetryAction::FailJob } else { dice.one_of(&actions).expect("an action") },
+        limit: dice.percent(50).then_some(2),
+        delay: dice.percent(30).then_some(Millis(700)),
+    };
+    StagePolicy {
+        chunks,
+        needs: Needs {
+            cpus_milli: 500 * (1 + dice.below(8)),
+            memory_bytes: (1 + dice.below(4)) << 30,
+            gpus: if dice.percent(25) { 1 + dice.below(2) as u32 } else { 0 },
+            ..Needs::default()
+        },
+        constraints: Constraints {
+            prefer: if dice.percent(25) { tag() } else { Placement::default() },
+            ..Constraints::default()
+        },
+        retry: Retry {
+            limit: dice.below(4) as u32,
+            backoff: Backoff { delay: Millis(dice.below(3) * 4_000), ..Backoff::default() },
+            avoid_failed_runners: dice.percent(40),
+            rules: if dice.percent(40) { vec![rule] } else { Vec::new() },
+        },
+        parallelism: dice.percent(25).then(|| 1 + dice.below(4) as u32),
+        per_runner: dice.percent(25).then(|| 1 + dice.below(2) as u32),
+        queue_timeout_ms: dice.percent(15).then(|| 30_000 + dice.below(200_000)),
+    }
+}
+
+pub fn submission(dice: &mut Dice, number: u64) -> Submission {
+    let gather = dice.percent(50).then(|| GatherPolicy {
+        partial: dice.percent(50),
+        server_steps: dice.percent(60),
+        run: dice.percent(60).then(|| stage(dice, 1)),
+    });
+    let chunks = if dice.percent(5) { 5_000 } else { 1 + dice.below(25) as u32 };
+    Submission {
+        request: Some(format!("request {number}")),
+        name: format!("job{number}"),
+        owner: dice.one_of(&["mara", "otto", "lise"]).expect("an owner").to_owned(),
+        labels: Default::default(),
+        image: "busybox".to_owned(),
+        priority: dice.below(3) as u8 * 50,
+        hold: dice.percent(10),
+        // A job of thousands would take longer than the simulation: it is there to be cut off.
+        job_timeout_ms: if chunks > 100 {
+            Some(200_000)
+        } else {
+            dice.percent(10).then(|| 100_000 + dice.below(300_000))
+        },
+        main: stage(dice, chunks),
+        gather,
+        spec: Vec::new().into(),
+    }
+}
+
+pub fn act(dice: &mut Dice, jobs: u64, runners: &[RunnerId]) -> Option<Act> {
+    let job = JobId(1 + dice.below(jobs.max(1)));
+    let runner = dice.one_of(runners);
+    Some(match dice.below(12) {
+        0 => Act::Cancel { job },
+        1 | 2 => Act::Hold { job },
+        3 | 4 => Act::Release { job },
+        5 => Act::Retry { job, which: Retries::Failed },
+        6 if dice.percent(30) => Act::Retry { job, which: Retries::All },
+        6 | 7 => {
+            let chunk = |dice: &mut Dice| ChunkId { job, stage: MAIN, index: dice.below(6) as u32 };
+            Act::Retry { job, which: Retries::Chunks(vec![chunk(dice), chunk(dice)]) }
+        }
+        8 if dice.percent(30) => Act::Delete { job },
+        8 | 9 => Act::Drain { runner: runner? },
+        10 => Act::Undrain { runner: runner? },
+        _ => Act::RemoveRunner { runner: runner? },
+    })
+}
