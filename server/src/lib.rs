@@ -10,7 +10,6 @@ pub mod convert;
 pub mod engine;
 pub mod failure;
 pub mod gather;
-pub mod gathered;
 pub mod guard;
 pub mod housekeeping;
 pub mod logs;

@@ -28,7 +28,7 @@ use crate::failure::Failure;
 use crate::logs::LogStore;
 use crate::store::{Store, StoreError, private_dir};
 use crate::tls::{self, Certificates, TlsError};
-use crate::{housekeeping, routes};
+use crate::{gather, housekeeping, routes};
 
 /// A client that is slower than this with its headers is not one of ours.
 const HEADER_TIME: Duration = Duration::from_secs(10);
@@ -119,7 +119,7 @@ pub async fn start(config: Config) -> Result<Server, StartError> {
         config,
     });
     let (admin_token, welcome) = first_tokens(&app).await?;
-    drop(gather_due);
+    tokio::spawn(gather::run(app.clone(), gather_due));
     tokio::spawn(housekeeping::forget_logs(app.clone(), removed_attempts));
     tokio::spawn(housekeeping::keep(app.clone()));
     let handle = Handle::new();

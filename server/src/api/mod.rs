@@ -1,9 +1,11 @@
 //! Handlers, one file for each resource.
 pub mod acts;
+pub mod blobs;
 pub mod chunks;
 pub mod events;
 pub mod jobs;
 pub mod login;
+pub mod logs;
 pub mod overview;
 pub mod runners;
 pub mod submit;

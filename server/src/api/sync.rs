@@ -65,10 +65,7 @@ pub async fn sync(State(app): State<App>, caller: Caller, Json(request): Json<Sy
     let logs = app.logs.clone();
     let settled: Vec<_> = ended.into_iter().filter(|(attempt, _)| orders.forget.contains(attempt)).collect();
     if !settled.is_empty() {
-        let close = move || {
-            let mut closed = settled.iter().map(|(attempt, wrote)| logs.close(*attempt, *wrote));
-            closed.try_for_each(|result| result.map_err(|error| Failure::internal("close a log", error)))
-        };
+        let close = move || logs.close_all(&settled).map_err(|error| Failure::internal("close logs", error));
         // The result of the attempt does not depend on its log.
         let _ = app.blocking("close logs", close).await;
     }

@@ -1,5 +1,5 @@
 //! All logs: finds, opens and guards the one that is asked for, and wakes who follows it.
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use dsg_schemas::ids::AttemptId;
 use dsg_schemas::wire::log::{LogHave, Piece};
 use tokio::sync::watch;
 
-use super::log::{Caps, Closed, Log, sync};
+use super::log::{Caps, Closed, Log, Place, sync};
 use super::pack::Pack;
 use super::recent::Recent;
 use crate::blobs::disk;
@@ -136,23 +136,38 @@ impl LogStore {
     /// No more will come. What the attempt wrote beyond what came is marked as lost. Of use where the runner is lost, too:
     /// with a `wrote` of nothing. An attempt that comes back all the same may append again.
     pub fn close(&self, attempt: AttemptId, wrote: LogHave) -> Result<(), LogError> {
-        let shared = self.0.packs.get(attempt.0 / SHARED);
+        self.close_all(&[(attempt, wrote)])
+    }
+
+    /// The same for several, which share what it costs to force them to disk.
+    pub fn close_all(&self, ended: &[(AttemptId, LogHave)]) -> Result<(), LogError> {
         let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64;
-        self.change(attempt, |log| {
-            let (closed, end) = self.with_pack(attempt.0 / SHARED, &shared, |pack| {
-                let closed = log.close(wrote, now_ms, pack)?;
-                Ok((closed, pack.bytes()))
+        let mut packed = Vec::new();
+        let mut ends: BTreeMap<u64, u64> = BTreeMap::new();
+        for (attempt, wrote) in ended {
+            let home = attempt.0 / SHARED;
+            let shared = self.0.packs.get(home);
+            let (closed, end) = self.change(*attempt, |log| {
+                self.with_pack(home, &shared, |pack| Ok((log.close(*wrote, now_ms, pack)?, pack.bytes())))
             })?;
-            match closed {
-                Closed::Already | Closed::InPlace => {}
-                Closed::Packed(folder) => {
-                    self.sync_pack(attempt.0 / SHARED, &shared, end)?;
-                    fs::remove_dir_all(&folder).map_err(LogError::io("remove the packed log", &folder))?;
-                }
+            if let Closed::Packed(folder) = closed {
+                packed.push((*attempt, folder));
+                ends.insert(home, end);
             }
-            Ok(())
-        })?;
-        self.wake(attempt);
+            self.wake(*attempt);
+        }
+        for (home, end) in ends {
+            self.sync_pack(home, &self.0.packs.get(home), end)?;
+        }
+        for (attempt, folder) in packed {
+            // Unless the attempt came back meanwhile.
+            self.change(attempt, |log| match (&log.place, folder.exists()) {
+                (Place::Pack(_), true) => {
+                    fs::remove_dir_all(&folder).map_err(LogError::io("remove the packed log", &folder))
+                }
+                (Place::Pack(_) | Place::Nowhere | Place::Folder(_), _) => Ok(()),
+            })?;
+        }
         Ok(())
     }
 

@@ -267,11 +267,11 @@ fn a_line_without_end_costs_no_memory_and_loses_nothing() {
 fn many_short_logs_share_a_file_and_may_go_on_or_be_removed() {
     let dir = tempfile::tempdir().expect("a folder");
     let mut logs = store(dir.path(), WIDE);
-    for id in 0..40 {
-        let text = format!("log of {id}\n");
-        let have = write(&logs, AttemptId(id), Stream::Stdout, 0, text.as_bytes());
-        logs.end(AttemptId(id), have).expect("ends");
-    }
+    let append =
+        |id| (AttemptId(id), write(&logs, AttemptId(id), Stream::Stdout, 0, format!("log of {id}\n").as_bytes()));
+    let ended: Vec<_> = (0..40).map(append).collect();
+    logs.end(ended[0].0, ended[0].1).expect("ends");
+    logs.close_all(&ended).expect("closing twice is closing once");
     logs.end(AttemptId(40), LogHave::default()).expect("one that wrote nothing ends as well");
     let files = |name: &str| fs::read_dir(dir.path().join(name)).expect("lists").count();
     assert_eq!(files("00000000"), 1, "nothing but the pack");

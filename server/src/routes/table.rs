@@ -1,13 +1,16 @@
 //! The table. A route that is not here does not exist.
 use dsg_schemas::api::{
-    Act, Acted, Checked, ChunkDetail, ChunkView, CreateToken, CreatedToken, Explanation, JobDetail, JobView, LoginLink,
-    Overview, Page, QueueEntry, Role, RunnerView, Submit, Submitted, TokenView, Whoami,
+    Act, Acted, BlobHave, Checked, ChunkDetail, ChunkView, CreateToken, CreatedToken, Explanation, JobDetail, JobView,
+    LogPage, LoginLink, Overview, Page, QueueEntry, Role, RunnerView, Submit, Submitted, TokenView, Whoami,
 };
+use dsg_schemas::limits;
+use dsg_schemas::wire::log::LogHave;
 use dsg_schemas::wire::{HelloAnswer, HelloRequest, JoinAnswer, JoinRequest, SyncAnswer, SyncRequest};
 use http::Method;
 
 use super::Route;
-use crate::api::{acts, chunks, events, jobs, login, overview, runners, submit, sync, tokens};
+use crate::api::{acts, blobs, chunks, events, jobs, login, logs, overview, runners, submit, sync, tokens};
+use crate::gather::manifest;
 use crate::web::Access;
 
 const VIEWER: Access = Access::Role(Role::Viewer);
@@ -21,6 +24,7 @@ pub fn table() -> Vec<Route> {
     table.extend(looking());
     table.extend(doing());
     table.extend(for_runners());
+    table.extend(bytes());
     table
 }
 
@@ -104,5 +108,34 @@ fn for_runners() -> Vec<Route> {
             .takes::<SyncRequest>()
             .up_to(SYNC_BYTES)
             .answers::<SyncAnswer>(),
+    ]
+}
+
+/// Logs and blobs: the data plane.
+fn bytes() -> Vec<Route> {
+    let reader = Access::RoleOrRunner(Role::Viewer);
+    let writer = Access::RoleOrRunner(Role::Submitter);
+    vec![
+        get("/api/v1/attempts/{attempt}/log", VIEWER, "Lines of a log", logs::page)
+            .query(&["from", "limit", "tail", "stream"])
+            .answers::<LogPage>(),
+        get("/api/v1/attempts/{attempt}/log/follow", VIEWER, "Lines of a log as they come", logs::follow)
+            .query(&["from", "stream"])
+            .sends("text/event-stream"),
+        get("/api/v1/attempts/{attempt}/log/raw", VIEWER, "What the container wrote, with ranges", logs::raw)
+            .query(&["stream"])
+            .sends("text/plain"),
+        Route::new(Method::PATCH, "/api/v1/attempts/{attempt}/log", Access::Runner, "Append to a log", logs::append)
+            .up_to(2 * limits::LOG_BATCH_BYTES)
+            .answers::<LogHave>(),
+        get("/api/v1/blobs/sha256/{hash}", reader, "A blob, with ranges; also as HEAD", blobs::get)
+            .query(&["name"])
+            .sends("application/octet-stream"),
+        Route::new(Method::PUT, "/api/v1/blobs/sha256/{hash}", writer, "A piece of a blob", blobs::put)
+            .query(&["offset", "size"])
+            .up_to(2 * limits::BLOB_PIECE_BYTES as usize)
+            .answers::<BlobHave>(),
+        get("/api/v1/jobs/{job}/manifest", VIEWER, "What each chunk left, as JSON lines", manifest::show)
+            .sends("application/x-ndjson"),
     ]
 }
