@@ -159,7 +159,7 @@ fn why_none(error: &NvmlError, library: Option<&Path>) -> String {
             )
         }
         NvmlError::NoPermission => {
-            format!("no GPUs: this user may not use NVIDIA's devices; look at the rights of /dev/nvidia*")
+            "no GPUs: this user may not use NVIDIA's devices; look at the rights of /dev/nvidia*".to_owned()
         }
         NvmlError::FailedToLoadSymbol(name) => {
             format!("no GPUs: the library{from} is not NVIDIA's, or too old: it lacks {name}")
