@@ -1,7 +1,7 @@
 //! An attempt that a runner holds or may hold, and what we owe it next.
 use std::sync::Arc;
 
-use dsg_schemas::ids::{AttemptId, RunnerId};
+use dsg_schemas::ids::{AttemptId, ChunkId, RunnerId};
 use dsg_schemas::reason::EndReason;
 
 use crate::event::Millis;
@@ -106,6 +106,15 @@ impl Grid {
         if let Some(live) = self.attempts.get_mut(&id).filter(|live| live.row.may_return) {
             live.row.may_return = false;
             self.write_attempt(id);
+        }
+    }
+
+    /// A lost attempt of this chunk, if there is one, may not return any more.
+    pub(crate) fn fence_lost(&mut self, chunk: ChunkId) {
+        let last = self.jobs.get(&chunk.job).and_then(|job| job.chunk(chunk)?.attempts.last().copied());
+        let lost = |id: &AttemptId| self.attempts.get(id).is_some_and(|live| live.standing == Standing::Lost);
+        if let Some(id) = last.filter(lost) {
+            self.fence(id);
         }
     }
 

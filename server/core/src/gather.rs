@@ -76,6 +76,7 @@ impl Grid {
             let message = "chunks of its job run again, so that it has to gather anew";
             self.stop(now, attempt, EndReason::Cancelled, message);
         }
+        self.fence_lost(chunk);
         // By way of a state that is in no queue, so that the next one enters the right one.
         self.shift(now, chunk, ChunkState::Skipped);
         let Some(job) = self.jobs.get_mut(&id) else { return };

@@ -83,6 +83,7 @@ impl Grid {
 
     /// The chunk itself ended, not one of its attempts.
     pub(crate) fn close_chunk(&mut self, now: Millis, id: ChunkId, reason: EndReason, message: &str) {
+        self.fence_lost(id);
         let Some(chunk) = self.jobs.get_mut(&id.job).and_then(|job| job.touch(id)) else { return };
         chunk.reason = Some(reason);
         chunk.exit_code = None;

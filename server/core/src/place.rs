@@ -186,13 +186,8 @@ impl Grid {
         let job = self.jobs.get(&chunk.job)?;
         let needs = job.stage(chunk.stage)?.needs.clone();
         let gpus = choose_gpus(&runner.row.facts, &runner.used, &needs);
-        let earlier = job.chunk(chunk).and_then(|row| row.attempts.last().copied());
         // Only a lost attempt can be left of a chunk that waits: from now on it is fenced.
-        if let Some(lost) =
-            earlier.filter(|id| self.attempts.get(id).is_some_and(|live| live.standing == Standing::Lost))
-        {
-            self.fence(lost);
-        }
+        self.fence_lost(chunk);
         self.meta.next_attempt = self.meta.next_attempt.max(1);
         let id = AttemptId(self.meta.next_attempt);
         self.meta.next_attempt += 1;
