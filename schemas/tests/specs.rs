@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use dsg_schemas::api::{SpecProblem, Upload, Uploads};
-use dsg_schemas::spec::{Plan, Rule, Sources, check};
+use dsg_schemas::spec::{Plan, Rule, Sources, Wanted, check};
 use sha2::{Digest, Sha256};
 
 fn folder(name: &str) -> PathBuf {
@@ -35,11 +35,14 @@ fn uploads(root: &Path) -> Uploads {
     uploads
 }
 
-/// Checks a file with the uploads of `files/` beside it. A line `# set: name=value` stands for `--set`.
+/// Checks a file with the uploads of `files/` beside it. A line `# set: name=value` stands for `--set`,
+/// and `# uploads: n` for so many empty files in `many/`.
 fn checked(path: &Path) -> Result<Plan, Vec<SpecProblem>> {
     let text = String::from_utf8_lossy(&fs::read(path).expect("a job file")).into_owned();
     let root = path.parent().expect("a folder").join("files");
-    let uploads = uploads(&root);
+    let mut uploads = uploads(&root);
+    let many = text.lines().find_map(|line| line.strip_prefix("# uploads: ")?.parse::<u32>().ok()).unwrap_or(0);
+    uploads.extend((0..many).map(|n| (format!("many/{n}"), Upload { size: 0, sha256: sha256(b"") })));
     let read = |path: &str| match path {
         "unreadable.csv" => Err(std::io::Error::other("the disk is on fire")),
         path => fs::read(root.join(path)),
@@ -103,7 +106,6 @@ fn wrong_files_are_refused_with_these_words() {
 }
 
 #[test]
-#[ignore = "x"]
 fn every_rule_has_a_file_that_breaks_it() {
     let missing: Vec<&str> = Rule::ALL
         .iter()
@@ -163,5 +165,71 @@ fn a_stored_plan_is_the_same_plan() {
         assert_eq!(summary(&again).replace("warning", ""), summary(&plan).replace("warning", ""), "{}", path.display());
         let last = plan.chunks - 1;
         assert_eq!(again.chunk(last), plan.chunk(last));
+    }
+}
+
+/// Sources for whatever a text wants: one small file each.
+fn anything(text: &str) -> Uploads {
+    let wanted =
+        dsg_schemas::spec::wanted(text, &BTreeMap::new()).unwrap_or_else(|problems| panic!("{text}\n{problems:?}"));
+    let paths = wanted.into_iter().map(|wanted| match wanted {
+        Wanted::File(path) => path,
+        Wanted::Folder(path) => path + "a.dat",
+        Wanted::Glob(path) => path.replace("**", "x").replace('*', "a"),
+    });
+    paths.map(|path| (path, Upload { size: 26, sha256: sha256(b"") })).collect()
+}
+
+#[test]
+fn every_example_in_the_guide_is_accepted() {
+    let guide = fs::read_to_string(folder("../docs/job-spec.md")).expect("the guide");
+    let examples: Vec<&str> = guide.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    assert!(examples.len() >= 9, "only {} examples found", examples.len());
+    for text in examples {
+        let uploads = anything(text);
+        let read = |_: &str| Ok(b"planet,mass\nearth,5.97\n".to_vec());
+        let checked = check(text, &BTreeMap::new(), &Sources { uploads: &uploads, read: &read });
+        assert!(checked.is_ok(), "{text}\n{:?}", checked.err());
+    }
+}
+
+#[test]
+fn editors_accept_what_we_accept() {
+    let schema = dsg_schemas::spec::schema();
+    assert_eq!(schema["$schema"], "https://json-schema.org/draft/2020-12/schema");
+    let validator = jsonschema::validator_for(&schema).expect("a sound schema");
+    for path in yaml_files(&folder("good")) {
+        let text = fs::read_to_string(&path).expect("a job file");
+        let value: serde_json::Value = serde_saphyr::from_str(&text).expect("YAML");
+        let errors: Vec<String> =
+            validator.iter_errors(&value).map(|error| format!("{}: {error}", error.instance_path())).collect();
+        assert!(errors.is_empty(), "{}: {errors:?}", path.display());
+    }
+    assert!(!validator.is_valid(&serde_json::json!({"name": "x", "image": "y", "chunks": {"count": 3}, "stages": {}})));
+}
+
+#[test]
+fn a_file_that_is_too_large_is_not_even_parsed() {
+    let text = format!("name: x\nimage: y\nchunks: {{count: 1}}\n#{}\n", "x".repeat(dsg_schemas::limits::SPEC_BYTES));
+    let sources = Sources { uploads: &Uploads::new(), read: &|_| Err(std::io::Error::other("not read")) };
+    let problems = check(&text, &BTreeMap::new(), &sources).expect_err("too large");
+    assert_eq!(problems[0].rule, Rule::TooLarge.word());
+}
+
+#[test]
+fn any_chunk_of_a_million_is_there_at_once() {
+    let sources = Sources { uploads: &Uploads::new(), read: &|_| Err(std::io::Error::other("not read")) };
+    let plan = |chunks: &str| {
+        let text = format!("name: x\nimage: y\ncommand: [a, \"{{{{chunk.index}}}}\"]\nchunks: {chunks}\n");
+        check(&text, &BTreeMap::new(), &sources).expect("a job")
+    };
+    let axis: Vec<u32> = (0..100).collect();
+    let matrix = format!("{{matrix: {{a: {axis:?}, b: {axis:?}, c: {axis:?}}}}}");
+    for chunks in ["{count: 1000000}", "{range: {stop: 1000000}}", &matrix, "{range: {stop: 1000000000}, batch: 1000}"]
+    {
+        let plan = plan(chunks);
+        assert_eq!(plan.chunks, 1_000_000);
+        assert_eq!(plan.chunk(999_999).command, ["a", "999999"]);
+        assert!(plan.to_bytes().len() < 20_000, "{chunks}");
     }
 }

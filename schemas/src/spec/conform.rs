@@ -8,36 +8,32 @@ use super::node::{Kind, Node, readable, step};
 use super::problem::{Found, Report, Rule};
 use super::schema::STRICT;
 use super::{known, text_of};
+use crate::limits;
 use crate::units::{Bytes, Millis};
 
 /// The typed job. Where parts of it are wrong (and reported), they are left out, so that the rules can look at the rest.
 pub fn conform(filled: &Node, report: &mut Report) -> Option<Job> {
     let schema = &STRICT.schema;
     let mut value = coerce(schema, filled, &mut String::new(), report);
-    let mut wrong: Vec<(Found, String)> = Vec::new();
+    let mut wrong: Vec<Wrong> = Vec::new();
     for error in STRICT.validator.iter_errors(&value) {
         translate(&error, &value, &mut wrong);
     }
-    let replaced = wrong.iter().any(|(_, pointer)| known::replaces_the_job(pointer.trim_start_matches('/')));
-    let mut prune = Vec::new();
-    for (found, pointer) in wrong {
+    let replaced = wrong.iter().any(|wrong| known::replaces_the_job(wrong.pointer.trim_start_matches('/')));
+    let mut prune: Vec<(String, bool)> = report.muted().map(|pointer| (pointer.to_owned(), false)).collect();
+    for Wrong { found, pointer, key_only } in wrong {
         if !(replaced && found.is_missing_key()) {
             report.add(found);
         }
-        prune.push(pointer);
+        prune.push((pointer, key_only));
     }
-    prune.extend(report.muted().map(str::to_owned));
-    for pointer in prune {
-        report.mute(cut_out(&mut value, &pointer));
+    // What is only a key too many goes first: it moves nothing else.
+    prune.sort_by_key(|(_, key_only)| !*key_only);
+    for (pointer, key_only) in prune {
+        report.mute(cut_out(&mut value, &pointer, key_only));
     }
-    if let Value::Object(map) = &mut value {
-        for (key, placeholder) in [("name", json!("job")), ("image", json!("image")), ("chunks", json!({"count": 1}))] {
-            if !map.contains_key(key) {
-                map.insert(key.to_owned(), placeholder);
-                report.mute(format!("/{key}"));
-            }
-        }
-    }
+    complete(&mut value, report);
+    leave_out_the_incomplete(&mut value, report);
     match serde_json::from_value(value) {
         Ok(job) => Some(job),
         Err(error) => {
@@ -49,12 +45,47 @@ pub fn conform(filled: &Node, report: &mut Report) -> Option<Job> {
     }
 }
 
+/// Where a required key was left out, what it stands in has to go, too.
+fn leave_out_the_incomplete(value: &mut Value, report: &mut Report) {
+    for _ in 0..limits::SPEC_DEPTH {
+        let incomplete: Vec<String> =
+            STRICT.validator.iter_errors(value).map(|error| error.instance_path().as_str().to_owned()).collect();
+        if incomplete.is_empty() {
+            return;
+        }
+        for pointer in incomplete {
+            report.mute(cut_out(value, &pointer, false));
+        }
+        complete(value, report);
+    }
+}
+
+/// Stands in for what every job must have.
+fn complete(value: &mut Value, report: &mut Report) {
+    if let Value::Object(map) = value {
+        for (key, placeholder) in [("name", json!("job")), ("image", json!("image")), ("chunks", json!({"count": 1}))] {
+            if !map.contains_key(key) {
+                map.insert(key.to_owned(), placeholder);
+                report.mute(format!("/{key}"));
+            }
+        }
+    }
+}
+
+struct Wrong {
+    found: Found,
+    /// What to leave out, so that the rest can be looked at.
+    pointer: String,
+    /// It is a key that has no business there: what it stands in is sound without it.
+    key_only: bool,
+}
+
 /// Removes what is wrong, or the list that it stands in; gives the place of what was removed.
-fn cut_out(value: &mut Value, pointer: &str) -> String {
+fn cut_out(value: &mut Value, pointer: &str, key_only: bool) -> String {
     let steps: Vec<&str> = pointer.split('/').skip(1).collect();
     let mut taken = String::new();
     for part in &steps {
-        if value.pointer(&taken).is_some_and(Value::is_array) {
+        if !key_only && value.pointer(&taken).is_some_and(Value::is_array) {
             break;
         }
         taken.push('/');
@@ -195,15 +226,15 @@ fn scalar(schema: &Value, place: &str, value: &Value, node: &Node, pointer: &str
 }
 
 /// One error of the validator as problems, each with the place of what to leave out.
-fn translate(error: &ValidationError<'_>, root: &Value, wrong: &mut Vec<(Found, String)>) {
+fn translate(error: &ValidationError<'_>, root: &Value, wrong: &mut Vec<Wrong>) {
     let pointer = error.instance_path().as_str().to_owned();
-    let mut add = |found: Found, prune: &str| wrong.push((found, prune.to_owned()));
+    let mut add = |found: Found, prune: &str| wrong.push(Wrong { found, pointer: prune.to_owned(), key_only: false });
     match error.kind() {
         ValidationErrorKind::AdditionalProperties { unexpected } => {
             let known = properties(error);
             for key in unexpected {
                 let place = format!("{pointer}/{}", step(key));
-                add(unknown_key(key, &place, &known), &place);
+                wrong.push(Wrong { found: unknown_key(key, &place, &known), pointer: place, key_only: true });
             }
         }
         ValidationErrorKind::Required { property } => {
@@ -244,7 +275,7 @@ fn any_of(
     error: &ValidationError<'_>,
     context: &[Vec<ValidationError<'static>>],
     root: &Value,
-    wrong: &mut Vec<(Found, String)>,
+    wrong: &mut Vec<Wrong>,
 ) {
     let here = error.instance_path().as_str();
     let type_of = |form: &[ValidationError<'static>]| {
@@ -262,7 +293,8 @@ fn any_of(
         Some(form) => form.iter().for_each(|inner| translate(inner, root, wrong)),
         None => {
             let types: Vec<String> = context.iter().filter_map(|form| type_of(form)).flatten().collect();
-            wrong.push((wrong_type(here, &types, error.instance()), here.to_owned()));
+            let found = wrong_type(here, &types, error.instance());
+            wrong.push(Wrong { found, pointer: here.to_owned(), key_only: false });
         }
     }
 }

@@ -11,6 +11,7 @@ mod expand;
 mod forms;
 mod interpolate;
 pub mod job;
+mod keys;
 mod known;
 mod node;
 mod order;
@@ -25,6 +26,7 @@ mod seed;
 
 pub use draft::{Sources, Wanted, check, wanted};
 pub use job::*;
+pub use keys::key_table;
 pub use order::Gathered;
 pub use plan::{Plan, PlanError};
 pub use problem::Rule;

@@ -204,3 +204,118 @@ fn timeouts(timeouts: &Timeouts) -> RunTimeouts {
     let Timeouts { run, stall, queue: _, job: _, grace } = timeouts;
     RunTimeouts { run_ms: run.map(|time| time.0), stall_ms: stall.map(|time| time.0), grace_ms: grace.0 }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::Uploads;
+    use crate::ids::MAIN;
+    use crate::spec::{Sources, check};
+
+    const TEXT: &str = r#"
+name: tiles
+image: fit:1
+entrypoint: [/bin/fit]
+command: [fit, "{{item.path}}", "{{job.id}}"]
+workdir: /work
+env: {WHERE: "{{chunk.index}}", EVERYWHERE: x}
+resources: {cpus: 1.5, memory: 2GiB, shm_size: 64MiB}
+timeout: 30m
+inputs:
+  - {name: atlas, from: "upload:atlas/", path: /in/atlas/}
+  - {name: one, from: "upload:one.txt", path: /in/one.txt}
+outputs:
+  - {name: table, path: "/out/{{item.stem}}.csv"}
+  - {name: parts, path: "/out/*.npy", required: false}
+chunks: {files: {glob: "upload:raw/*"}}
+gather:
+  - {mode: csv, from: table, output: joined}
+  - {mode: run, image: plot:1, command: [plot, "{{job.id}}"], outputs: [{name: figure, path: /out/f.svg}]}
+"#;
+
+    fn upload(size: u64) -> Upload {
+        Upload { size, sha256: format!("{size:064x}") }
+    }
+
+    fn stored(name: &str, file: &str, size: u64) -> StoredFile {
+        StoredFile { name: name.to_owned(), file: file.to_owned(), size, sha256: format!("{size:064x}") }
+    }
+
+    fn order(stage: u16, index: u32, gathered: &Gathered) -> StartOrder {
+        let files = ["atlas/a.dat", "atlas/b/c.dat", "one.txt", "raw/t1.tif", "raw/t2.tif", "unused.txt"];
+        let uploads: Uploads = files.iter().zip(1..).map(|(path, size)| ((*path).to_owned(), upload(size))).collect();
+        let sources = Sources { uploads: &uploads, read: &|_| Err(std::io::Error::other("nothing is read")) };
+        let plan = check(TEXT, &BTreeMap::new(), &sources).expect("a sound job");
+        assert!(!plan.uploads.contains_key("unused.txt"));
+        let chunk = ChunkId { job: JobId(42), stage, index };
+        plan.start_order(JobId(42), chunk, AttemptId(7), 2, vec!["GPU-a".to_owned()], gathered)
+    }
+
+    fn files(order: &StartOrder) -> Vec<String> {
+        let each = |input: &InputOrder| {
+            let whole = |file: &InputFile| format!("{} {} {} {}", input.name, input.path, file.under, file.size);
+            input.files.iter().map(whole).collect::<Vec<_>>()
+        };
+        order.inputs.iter().flat_map(each).collect()
+    }
+
+    #[test]
+    fn a_chunk_gets_all_it_needs_and_no_other_chunks_files() {
+        let order = order(MAIN, 1, &Gathered::default());
+        assert_eq!(order.command, ["fit", "/in/files/raw/t2.tif", "42"]);
+        assert_eq!(order.entrypoint, Some(vec!["/bin/fit".to_owned()]));
+        assert_eq!(order.outputs[0].path, "/out/t2.csv");
+        assert!(order.outputs[0].required && !order.outputs[1].required);
+        assert_eq!(
+            files(&order),
+            [
+                "atlas /in/atlas a.dat 1",
+                "atlas /in/atlas b/c.dat 2",
+                "one /in/one.txt  3",
+                "files /in/files raw/t2.tif 5"
+            ]
+        );
+        let env = |name: &str| order.env.get(name).map(String::as_str);
+        assert_eq!(env("WHERE"), Some("1"));
+        assert_eq!((env("DSG_JOB_ID"), env("DSG_ATTEMPT"), env("DSG_STAGE")), (Some("42"), Some("2"), Some("main")));
+        let limits = Limits {
+            cpus_milli: 1500,
+            memory_bytes: 2 << 30,
+            shm_bytes: Some(64 << 20),
+            disk_bytes: 0,
+            gpus: vec!["GPU-a".to_owned()],
+        };
+        assert_eq!(order.limits, limits);
+        assert_eq!(order.timeouts, RunTimeouts { run_ms: Some(1_800_000), stall_ms: None, grace_ms: 10_000 });
+        assert_eq!(order.items.lines().count(), 1);
+    }
+
+    #[test]
+    fn the_gather_finds_manifest_joined_files_and_every_chunks_outputs() {
+        let chunk = |index, size| (index, vec![stored("table", "t.csv", size), stored("parts", "p.npy", size + 1)]);
+        let gathered = Gathered {
+            manifest: Some(upload(9)),
+            joined: vec![stored("joined", "joined.csv", 8)],
+            chunks: vec![chunk(0, 10), chunk(1, 20)],
+        };
+        let order = order(GATHER, 0, &gathered);
+        assert_eq!((order.image.as_str(), &order.entrypoint), ("plot:1", &None));
+        assert_eq!(order.command, ["plot", "42"]);
+        assert_eq!(
+            files(&order)[3..],
+            [
+                "manifest /in/manifest.jsonl  9",
+                "joined /in/joined/joined  8",
+                "chunks /in/chunks 0/table 10",
+                "chunks /in/chunks 0/parts/p.npy 11",
+                "chunks /in/chunks 1/table 20",
+                "chunks /in/chunks 1/parts/p.npy 21",
+            ]
+        );
+        assert_eq!(order.env.get("DSG_STAGE").map(String::as_str), Some("gather"));
+        assert_eq!(order.env.get("EVERYWHERE").map(String::as_str), Some("x"));
+        assert!(!order.env.contains_key("WHERE") && !order.env.contains_key("DSG_ITEM"));
+        assert_eq!(order.items, "");
+        assert_eq!(order.outputs[0].name, "figure");
+    }
+}

@@ -5,6 +5,7 @@ use regex::Regex;
 use serde_json::{Number, Value};
 
 use super::node::{Kind, Node, step};
+use super::parse::{hidden, hidden_message};
 use super::problem::{Found, Report, Rule};
 
 #[derive(Default)]
@@ -54,27 +55,26 @@ fn value(name: &str, node: &Node, set: Option<&String>, pointer: &str, report: &
     if !matches!(kind.as_str(), "string" | "integer" | "number" | "boolean") {
         return None;
     }
-    let pattern = match node.get("pattern").and_then(Node::text) {
-        Some(text) => match Regex::new(&format!("^(?:{text})$")) {
-            Ok(pattern) => Some(pattern),
-            Err(error) => {
-                let why = error.to_string().lines().last().unwrap_or_default().trim().to_owned();
-                let message = format!("this is not a regular expression: {why}");
-                report.add(Found::new(Rule::ParamDeclaration, format!("{pointer}/pattern"), message));
-                return None;
-            }
-        },
+    let pattern = match node.get("pattern").and_then(Node::text).map(|text| Regex::new(&format!("^(?:{text})$"))) {
+        Some(Ok(pattern)) => Some(pattern),
+        Some(Err(error)) => {
+            let why =
+                error.to_string().lines().last().unwrap_or_default().trim().trim_start_matches("error: ").to_owned();
+            let message = format!("this is not a regular expression: {why}");
+            report.add(Found::new(Rule::ParamDeclaration, format!("{pointer}/pattern"), message));
+            return None;
+        }
         None => None,
     };
-    let mut sound = declaration(node, &kind, pointer, report);
-    let (value, at, from) = match (set, node.get("default")) {
-        (Some(text), _) => (typed(&kind, text), String::new(), format!("--set {name}")),
+    let sound = declaration(node, &kind, pointer, report);
+    let (value, from) = match (set, node.get("default")) {
+        (Some(text), _) => (typed(&kind, text), format!("--set {name}")),
         (None, Some(default)) => {
             let value = match kind.as_str() {
                 "string" => default.as_written().map(Value::String),
                 _ => default.scalar().filter(|value| fits(&kind, value)).cloned(),
             };
-            (value, format!("{pointer}/default"), "the default".to_owned())
+            (value, "the default".to_owned())
         }
         (None, None) => {
             let message = format!("`{name}` has no default and was not given");
@@ -83,51 +83,51 @@ fn value(name: &str, node: &Node, set: Option<&String>, pointer: &str, report: &
             return None;
         }
     };
-    let wrong = |rule, message: String| {
-        let found = Found::new(rule, at.clone(), format!("{from}: {message}"));
-        match set {
+    let wrong = match &value {
+        None => vec![Found::new(Rule::ParamValue, "", format!("{from}: `{name}` must be {}", a(&kind)))],
+        Some(value) => objections(name, &from, value, node, pattern.as_ref()),
+    };
+    let sound = sound && wrong.is_empty();
+    for found in wrong {
+        report.add(match set {
             Some(text) => found.at(0, 0).value(text.as_str()),
-            None => found,
-        }
-    };
-    let Some(value) = value else {
-        report.add(wrong(Rule::ParamValue, format!("`{name}` must be {}", a(&kind))));
-        return None;
-    };
+            None => found.below(format!("{pointer}/default")),
+        });
+    }
+    value.filter(|_| sound)
+}
+
+/// What the declaration has against a value of the right type.
+fn objections(name: &str, from: &str, value: &Value, node: &Node, pattern: Option<&Regex>) -> Vec<Found> {
+    let mut wrong = Vec::new();
+    let refuse = |message: String| Found::new(Rule::ParamValue, "", format!("{from}: `{name}` {message}"));
     if let Some(Kind::List(items)) = node.get("enum").map(|node| &node.kind) {
         let allowed: Vec<String> = items.iter().filter_map(Node::as_written).collect();
-        let same = |item: &Node| item.scalar() == Some(&value) || item.as_written().is_some_and(|text| value == text);
+        let same = |item: &Node| item.scalar() == Some(value) || item.as_written().is_some_and(|text| *value == text);
         if !items.iter().any(same) {
-            let near = value.as_str().unwrap_or_default().to_owned();
-            let found = wrong(Rule::ParamValue, format!("`{name}` must be one of its enum"));
-            report.add(found.near(&near, allowed.iter().map(String::as_str)).allowed(allowed.clone()));
-            sound = false;
+            let found = refuse("must be one of its enum".to_owned());
+            let near = value.as_str().unwrap_or_default();
+            wrong.push(found.near(near, allowed.iter().map(String::as_str)).allowed(allowed.clone()));
         }
     }
-    for (key, sign) in [("minimum", 1.0), ("maximum", -1.0)] {
+    for (key, sign, word) in [("minimum", 1.0, "least"), ("maximum", -1.0, "most")] {
         let limit = node.get(key).and_then(Node::scalar).and_then(Value::as_f64);
         if let (Some(limit), Some(number)) = (limit, value.as_f64())
             && number * sign < limit * sign
         {
-            report.add(wrong(
-                Rule::ParamValue,
-                format!("`{name}` must be at {} {limit}", if sign > 0.0 { "least" } else { "most" }),
-            ));
-            sound = false;
+            wrong.push(refuse(format!("must be at {word} {limit}")));
         }
     }
     if let (Some(pattern), Some(text)) = (pattern, value.as_str())
         && !pattern.is_match(text)
     {
-        let form = node.get("pattern").and_then(Node::text).unwrap_or_default().to_owned();
-        report.add(wrong(Rule::ParamValue, format!("`{name}` must match its pattern")).allowed([form]));
-        sound = false;
+        let form = node.get("pattern").and_then(Node::text).unwrap_or_default();
+        wrong.push(refuse("must match its pattern".to_owned()).allowed([form]));
     }
-    if let Some(c) = value.as_str().and_then(|text| text.chars().find(|c| super::parse::hidden(*c))) {
-        report.add(wrong(Rule::ControlCharacter, super::parse::hidden_message(c)));
-        sound = false;
+    if let Some(c) = value.as_str().and_then(|text| text.chars().find(|c| hidden(*c))) {
+        wrong.push(Found::new(Rule::ControlCharacter, "", format!("{from}: {}", hidden_message(c))));
     }
-    sound.then_some(value)
+    wrong
 }
 
 /// Keys that say nothing about a param of this type.
@@ -136,7 +136,7 @@ fn declaration(node: &Node, kind: &str, pointer: &str, report: &mut Report) -> b
     let mut sound = true;
     for (key, fits) in [("minimum", numeric), ("maximum", numeric), ("pattern", kind == "string")] {
         if node.get(key).is_some() && !fits {
-            let message = format!("`{key}` has no meaning for a {kind}");
+            let message = format!("`{key}` says nothing about {}", a(kind));
             report.add(Found::new(Rule::ParamDeclaration, format!("{pointer}/{key}"), message).at_key());
             sound = false;
         }

@@ -10,17 +10,17 @@ use super::problem::{Found, Rule};
 use crate::limits;
 
 /// The document, or the first thing that keeps it from being one (a parser cannot go on after it).
-pub fn parse(text: &str) -> Result<Node, Found> {
+pub fn parse(text: &str) -> Result<Node, Box<Found>> {
     if text.len() > limits::SPEC_BYTES {
         let message = format!("the job file has {} bytes; at most {} are taken", text.len(), limits::SPEC_BYTES);
-        return Err(Found::new(Rule::TooLarge, "", message).hint("put long lists into a file and use `chunks.rows`"));
+        let found = Found::new(Rule::TooLarge, "", message).hint("put long lists into a file and use `chunks.rows`");
+        return Err(Box::new(found));
     }
     characters(text)?;
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     if text.lines().all(|line| line.trim_start().is_empty() || line.trim_start().starts_with('#')) {
-        return Err(
-            Found::new(Rule::NotYaml, "", "the job file is empty").hint("`dsg check` explains; see docs/job-spec.md")
-        );
+        let found = Found::new(Rule::NotYaml, "", "the job file is empty");
+        return Err(Box::new(found.hint("docs/job-spec.md begins with a short one")));
     }
     let options = serde_saphyr::options! {
         strict_booleans: true,
@@ -42,18 +42,17 @@ pub fn parse(text: &str) -> Result<Node, Found> {
     };
     match serde_saphyr::from_str_with_options::<Spanned<Raw>>(text, options) {
         Ok(raw) => Ok(node(raw, text)),
-        Err(error) => Err(explain(&error, text)),
+        Err(error) => Err(Box::new(explain(&error, text))),
     }
 }
 
 /// Characters that a person cannot see, or that make text look like other text, are not taken.
-fn characters(text: &str) -> Result<(), Found> {
+fn characters(text: &str) -> Result<(), Box<Found>> {
     for (number, line) in text.split('\n').enumerate() {
         for (column, c) in line.strip_suffix('\r').unwrap_or(line).chars().enumerate() {
             if hidden(c) && !(number == 0 && column == 0 && c == '\u{feff}') {
-                return Err(Found::new(Rule::ControlCharacter, "", hidden_message(c))
-                    .at(number as u64 + 1, column as u64 + 1)
-                    .hint("remove it"));
+                let found = Found::new(Rule::ControlCharacter, "", hidden_message(c)).hint("remove it");
+                return Err(Box::new(found.at(number as u64 + 1, column as u64 + 1)));
             }
         }
     }

@@ -126,6 +126,11 @@ impl Found {
         self.at = Some((line, column));
         self
     }
+    /// The place, where it is known only later.
+    pub fn below(mut self, pointer: String) -> Found {
+        self.pointer = pointer;
+        self
+    }
     /// Point to the key, not to its value.
     pub fn at_key(mut self) -> Found {
         self.at_key = true;
@@ -149,7 +154,7 @@ impl Found {
     pub fn place_in(self, root: Option<&Node>) -> SpecProblem {
         let Found { rule, pointer, message, value, allowed, hint, at, at_key } = self;
         let found = root.map(|root| (root.at(&pointer).is_some(), root.nearest(&pointer)));
-        let (line, column) = at.unwrap_or_else(|| match found {
+        let (line, column) = at.unwrap_or(match found {
             Some((_, (node, key))) if at_key || node.place.line == 0 => (key.line, key.column),
             Some((_, (node, _))) => (node.place.line, node.place.column),
             None => (0, 0),
@@ -165,7 +170,7 @@ impl Found {
             column,
             path,
             message,
-            value: value.map(short),
+            value: value.filter(|value| !value.is_null()).map(short),
             allowed,
             hint,
         }
@@ -233,6 +238,11 @@ impl Report {
 
     pub fn count(&self) -> usize {
         self.problems.len()
+    }
+
+    /// Something was said about what stands under this top-level key.
+    pub fn has_problem_in(&self, key: &str) -> bool {
+        self.problems.iter().any(|problem| problem.path.split('.').next() == Some(key))
     }
 
     pub fn is_clean(&self) -> bool {

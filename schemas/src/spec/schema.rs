@@ -36,6 +36,12 @@ pub fn schema() -> Value {
             schema.insert("anyOf".to_owned(), json!([inside, {"$ref": "#/$defs/Reference"}]));
         }
     });
+    // Words of a command are taken as written, numbers too.
+    for_each_schema(&mut schema, &mut |schema| {
+        if schema.get("type") == Some(&json!("array")) && schema.get("items") == Some(&json!({"type": "string"})) {
+            schema.insert("items".to_owned(), json!({"type": ["string", "number", "boolean"]}));
+        }
+    });
     let reference = json!({
         "description": "A reference to a parameter: it takes the parameter's type.",
         "type": "string",

@@ -46,7 +46,7 @@ fn build(matrix: &Matrix) -> Result<Combinations, Box<Found>> {
         }
     };
     for (position, combination) in matrix.exclude.iter().enumerate() {
-        exclude_fits(matrix, position, combination).map_err(Box::new)?;
+        exclude_fits(matrix, position, combination)?;
     }
     let picks = (matrix.exclude.len() + matrix.include.len()) as u64;
     let most = limits::CHUNKS_PER_JOB;
@@ -69,21 +69,22 @@ fn build(matrix: &Matrix) -> Result<Combinations, Box<Found>> {
     Ok(combinations)
 }
 
-fn exclude_fits(matrix: &Matrix, position: usize, combination: &Map<String, Value>) -> Result<(), Found> {
+fn exclude_fits(matrix: &Matrix, position: usize, combination: &Map<String, Value>) -> Result<(), Box<Found>> {
     let pointer = format!("/chunks/matrix/exclude/{position}");
     if combination.is_empty() {
-        return Err(Found::new(Rule::Matrix, pointer, "an empty exclude would take everything away"));
+        return Err(Box::new(Found::new(Rule::Matrix, pointer, "an empty exclude would take everything away")));
     }
     for (name, value) in combination {
         let axes = matrix.axes.iter().map(|(axis, _)| axis.as_str());
         match matrix.axes.iter().find(|(axis, _)| axis == name) {
             None => {
                 let message = format!("there is no axis `{name}`");
-                return Err(Found::new(Rule::Matrix, pointer, message).near(name, axes.clone()).allowed(axes));
+                let found = Found::new(Rule::Matrix, pointer, message).near(name, axes.clone());
+                return Err(Box::new(found.allowed(axes)));
             }
             Some((_, values)) if !values.contains(value) => {
                 let message = format!("axis `{name}` has no value {value}, so nothing would be excluded");
-                return Err(Found::new(Rule::Matrix, pointer, message).allowed(values));
+                return Err(Box::new(Found::new(Rule::Matrix, pointer, message).allowed(values)));
             }
             Some(_) => {}
         }

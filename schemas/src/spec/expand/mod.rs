@@ -33,7 +33,7 @@ pub const FILES: &str = "/in/files";
 
 /// `None` if it cannot be done; then it was said why.
 pub fn expand(job: &Job, sources: &Sources<'_>, report: &mut Report) -> Option<Expanded> {
-    if report.is_doubtful("/chunks") {
+    if report.is_doubtful("/chunks") || report.has_problem_in("chunks") {
         return None;
     }
     let before = report.count();

@@ -122,7 +122,11 @@ fn explain(error: &csv::Error) -> String {
 fn jsonl(text: &str) -> Result<Table, String> {
     let mut builder = Builder::default();
     for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
-        let item: Value = serde_json::from_str(line).map_err(|error| format!("line {}: {error}", number + 1))?;
+        let item: Value = serde_json::from_str(line).map_err(|error| {
+            let why = error.to_string();
+            let why = why.split(" at line ").next().unwrap_or_default();
+            format!("line {}, column {}: {why}", number + 1, error.column())
+        })?;
         if line.contains("\\u0000") && has_nul(&item) {
             return Err(format!("line {}: a NUL character cannot be passed to a command", number + 1));
         }

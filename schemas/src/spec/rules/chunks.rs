@@ -29,6 +29,7 @@ pub fn check(chunks: &Chunks, uploads: Option<&Uploads>, report: &mut Report) {
         let message = match (items, into) {
             _ if count.is_some() => Some("`count` has no items to put together"),
             (Some(_), Some(_)) => Some("take `items` per chunk, or `into` so many chunks, not both"),
+            (None, None) if report.is_doubtful("/chunks/batch") => None,
             (None, None) => Some("says neither `items` nor `into`"),
             (Some(_), None) | (None, Some(_)) => None,
         };

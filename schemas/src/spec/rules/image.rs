@@ -14,7 +14,8 @@ static REFERENCE: LazyLock<Regex> = LazyLock::new(|| {
 });
 
 pub fn check(pointer: &str, image: &str, report: &mut Report) {
-    if is_reference(image) {
+    // A reference is looked at with the others.
+    if is_reference(image) || image.contains("{{") {
         return;
     }
     let found = Found::new(Rule::Image, pointer, "this is not an image as in [REGISTRY/]NAME[:TAG][@sha256:DIGEST]");

@@ -1,7 +1,7 @@
 //! Where references may stand, and whether what they refer to will exist when the chunk starts.
 use crate::spec::expand::{Expanded, Shape};
 use crate::spec::job::{Batch, Job};
-use crate::spec::problem::{Found, Report, Rule};
+use crate::spec::problem::{Found, Report, Rule, did_you_mean};
 use crate::spec::reference::{Part, Reference, Which, parts};
 
 /// What is known where a text is filled in.
@@ -131,7 +131,11 @@ fn item(
         unknown(format!("items have no `{column}`"))
     };
     let allowed: Vec<String> = known.iter().take(50).map(|name| format!("{prefix}.{name}")).collect();
-    found.map(|found| found.near(column, known).allowed(allowed))
+    let near = did_you_mean(column, known).map(|near| format!("did you mean `{prefix}.{near}`?"));
+    found.map(|found| match near {
+        Some(hint) => found.hint(hint).allowed(allowed),
+        None => found.allowed(allowed),
+    })
 }
 
 /// Whether each chunk has one item.

@@ -1,0 +1,289 @@
+//! A job as a person writes it, after parameters were put in: every key, its type and its meaning.
+mod chunks;
+mod resources;
+mod retry;
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::spec::forms;
+use crate::units::Millis;
+
+pub use chunks::*;
+pub use resources::*;
+pub use retry::*;
+
+/// A DSG job: a container image, a command, and how the work is split into chunks.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Job {
+    /// The version of this format. May be left out.
+    #[serde(default)]
+    pub version: Version,
+    /// What this document is. May be left out.
+    #[serde(default)]
+    pub kind: Kind,
+    /// What people call it. 1 to 120 characters; need not be unique.
+    #[schemars(length(min = 1, max = 120))]
+    pub name: String,
+    /// One or more sentences for people.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub description: String,
+    /// Free words to find it by.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+    /// 0 to 100; higher starts first.
+    #[serde(default = "default_priority")]
+    #[schemars(range(max = 100))]
+    pub priority: u8,
+    /// Do not start anything until a person releases the job.
+    #[serde(default)]
+    pub hold: bool,
+    /// Values that `--set name=value` can change; used as `{{params.name}}` and `PARAM_NAME`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub params: BTreeMap<String, Param>,
+
+    /// The container image, as `docker pull` would take it.
+    pub image: String,
+    /// When to pull the image.
+    #[serde(default)]
+    pub pull_policy: PullPolicy,
+    /// Replaces the image's entry point.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1))]
+    pub entrypoint: Option<Vec<String>>,
+    /// The command and its arguments, one element each; no shell in between.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1))]
+    pub command: Option<Vec<String>>,
+    /// A script in place of `command`: run by `/bin/sh`, or by what its first line names with `#!`. Nothing is put into it:
+    /// it reads `PARAM_*`, `ITEM_*` and `DSG_*` from its environment.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub script: Option<String>,
+    /// The directory in which the command starts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workdir: Option<String>,
+    /// `uid`, `uid:gid` or a name that the image knows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// Environment variables. Numbers and booleans are taken as written.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub env: BTreeMap<String, String>,
+    /// The network that the container sees.
+    #[serde(default)]
+    pub network: Network,
+    /// What one chunk needs, and may use at most.
+    #[serde(default)]
+    pub resources: Resources,
+    /// Which runners may, should not or should run it.
+    #[serde(default)]
+    pub constraints: Constraints,
+    /// Short for `timeouts.run`. A checked job has it there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<Millis>,
+    /// Time limits.
+    #[serde(default)]
+    pub timeouts: Timeouts,
+    /// What happens after a failure.
+    #[serde(default)]
+    pub retry: Retry,
+    /// Files that the container finds.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub inputs: Vec<Input>,
+    /// Files that the container leaves, to be kept.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub outputs: Vec<Output>,
+    /// How the work is split.
+    pub chunks: Chunks,
+    /// What is done with the chunks' outputs once all chunks are through. Steps run in the order written; `mode: run` comes last.
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "forms::gather")]
+    #[schemars(schema_with = "forms::gather_schema")]
+    pub gather: Vec<Gather>,
+}
+
+fn default_priority() -> u8 {
+    50
+}
+fn yes() -> bool {
+    true
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Version {
+    #[default]
+    #[serde(rename = "dsg/v1")]
+    V1,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Kind {
+    #[default]
+    Job,
+}
+
+/// A parameter. The words are JSON Schema's.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Param {
+    pub r#type: ParamType,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub default: Option<Value>,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub description: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1))]
+    pub r#enum: Option<Vec<Value>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub minimum: Option<f64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub maximum: Option<f64>,
+    /// A regular expression that the whole text must match.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pattern: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ParamType {
+    String,
+    Integer,
+    Number,
+    Boolean,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum PullPolicy {
+    /// Ask the registry each time.
+    Always,
+    /// Pull if the runner does not have it.
+    #[default]
+    Missing,
+    /// Use what the runner has; fail otherwise.
+    Never,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Network {
+    /// Loopback only.
+    #[default]
+    None,
+    /// The engine's default bridge.
+    Bridge,
+}
+
+/// Every limit ends with a reason of its own.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Timeouts {
+    /// One attempt may run this long.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run: Option<Millis>,
+    /// One attempt may be silent (no output) this long.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stall: Option<Millis>,
+    /// A chunk may wait this long for a runner, from submit or from its last end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queue: Option<Millis>,
+    /// The whole job may take this long from submit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub job: Option<Millis>,
+    /// Between the polite signal (TERM) and the other one (KILL).
+    #[serde(default = "ten_seconds")]
+    pub grace: Millis,
+}
+
+fn ten_seconds() -> Millis {
+    Millis(10_000)
+}
+
+impl Default for Timeouts {
+    fn default() -> Timeouts {
+        Timeouts { run: None, stall: None, queue: None, job: None, grace: ten_seconds() }
+    }
+}
+
+/// A file or folder that the container finds at `path`, read-only.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Input {
+    /// Its path is in `DSG_INPUT_<NAME>`.
+    pub name: String,
+    /// `upload:PATH`: a file, or a folder if it ends with `/`, beside the job file; sent with submit.
+    pub from: String,
+    /// Absolute path in the container.
+    pub path: String,
+}
+
+/// A file that the container leaves.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Output {
+    pub name: String,
+    /// Absolute path in the container; `*` and `?` match within one folder.
+    pub path: String,
+    /// Whether its absence fails the attempt (`output_missing`).
+    #[serde(default = "yes")]
+    pub required: bool,
+}
+
+/// One step after the chunks.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Gather {
+    pub mode: GatherMode,
+    /// concat, csv: the output (of the chunks) to join, in the order of the chunks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+    /// concat, csv: the name of the joined file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output: Option<String>,
+    /// Which end of the chunks lets this step happen.
+    #[serde(default)]
+    pub when: GatherWhen,
+    /// run: as the job's own, which it inherits where left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1))]
+    pub command: Option<Vec<String>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub script: Option<String>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub env: BTreeMap<String, String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resources: Option<Resources>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeouts: Option<Timeouts>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry: Option<Retry>,
+    /// run: files that it leaves.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub outputs: Vec<Output>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum GatherMode {
+    /// Byte after byte.
+    Concat,
+    /// The header once; all headers must agree.
+    Csv,
+    /// A container of its own, which finds the manifest at `DSG_INPUT_MANIFEST`, each joined file at `DSG_INPUT_<OUTPUT>`
+    /// and the chunks' outputs under `/in/chunks/<index>/<name>`.
+    Run,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum GatherWhen {
+    /// Every chunk succeeded.
+    #[default]
+    Succeeded,
+    /// Every chunk ended, and at least one succeeded; the missing ones are listed in the manifest.
+    Partial,
+}
