@@ -5,6 +5,7 @@ pub mod asset;
 pub mod bar;
 pub mod chunk;
 pub mod frame;
+pub mod http;
 pub mod job;
 pub mod jobs;
 pub mod log;

@@ -9,6 +9,7 @@ use super::table;
 use crate::app::App;
 use crate::failure::Failure;
 use crate::guard::guard;
+use crate::pages::http::problems;
 use crate::web::{Gate, admit};
 
 pub fn router(app: App) -> Router {
@@ -25,6 +26,7 @@ pub fn router(app: App) -> Router {
             let detail = format!("{} does not take this method", uri.path());
             Failure::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail)
         })
+        .layer(from_fn_with_state(app.clone(), problems))
         .layer(from_fn(keep_nothing))
         .with_state(app);
     guard(router, names)

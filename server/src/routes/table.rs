@@ -11,6 +11,7 @@ use http::Method;
 use super::Route;
 use crate::api::{acts, blobs, chunks, events, jobs, login, logs, overview, runners, submit, sync, tokens};
 use crate::gather::manifest;
+use crate::pages;
 use crate::web::Access;
 
 const VIEWER: Access = Access::Role(Role::Viewer);
@@ -25,6 +26,7 @@ pub fn table() -> Vec<Route> {
     table.extend(doing());
     table.extend(for_runners());
     table.extend(bytes());
+    table.extend(pages::http::routes());
     table
 }
 
