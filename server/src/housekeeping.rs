@@ -2,11 +2,11 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use dsg_schemas::ids::AttemptId;
 use dsg_schemas::spec::Plan;
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::app::{App, Shared};
+use crate::engine::LogDue;
 use crate::failure::{Failure, Reply};
 use crate::store::{Reader, StoreError};
 
@@ -17,12 +17,19 @@ const UNUSED_FOR: Duration = Duration::from_secs(48 * 3600);
 /// Below this the disk is called nearly full.
 const FREE_BYTES: u64 = 2 << 30;
 
-pub async fn forget_logs(app: App, mut removed: UnboundedReceiver<Vec<AttemptId>>) {
-    while let Some(attempts) = removed.recv().await {
+pub async fn keep_logs(app: App, mut due: UnboundedReceiver<LogDue>) {
+    while let Some(due) = due.recv().await {
         let logs = app.logs.clone();
-        let remove = move || logs.remove(&attempts).map_err(|error| Failure::internal("remove logs", error));
+        let work = move || match due {
+            // What is still on its way comes before the runner is told to forget; then the log is closed, too.
+            LogDue::Ended(ended) => {
+                ended.into_iter().try_for_each(|(attempt, wrote)| logs.end(attempt, wrote).map(drop))
+            }
+            LogDue::Removed(attempts) => logs.remove(&attempts),
+        };
+        let work = move || work().map_err(|error| Failure::internal("close or remove logs", error));
         // Logged where it failed; logs that stay cost space only.
-        let _ = app.blocking("remove logs", remove).await;
+        let _ = app.blocking("close or remove logs", work).await;
     }
 }
 

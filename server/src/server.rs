@@ -93,9 +93,9 @@ pub async fn start(config: Config) -> Result<Server, StartError> {
     let address = listener.local_addr().map_err(|source| StartError::Listen { address: config.listen, source })?;
 
     let (gather, gather_due) = mpsc::unbounded_channel();
-    let (removed, removed_attempts) = mpsc::unbounded_channel();
+    let (logs_due, due_logs) = mpsc::unbounded_channel();
     let (clock, doors, banners) = (Clock::start(), Arc::new(Doors::default()), Arc::new(Banners::default()));
-    let outbox = Outbox { gather, removed };
+    let outbox = Outbox { gather, logs: logs_due };
     let (engine, thread) = engine::start(store.clone(), clock, doors.clone(), banners.clone(), outbox)?;
     if certificates.is_none() && !address.ip().is_loopback() {
         banners.show("http", "This server speaks plain HTTP: everybody on the network can read tokens. Start it without --insecure-http.");
@@ -120,7 +120,7 @@ pub async fn start(config: Config) -> Result<Server, StartError> {
     });
     let (admin_token, welcome) = first_tokens(&app).await?;
     tokio::spawn(gather::run(app.clone(), gather_due));
-    tokio::spawn(housekeeping::forget_logs(app.clone(), removed_attempts));
+    tokio::spawn(housekeeping::keep_logs(app.clone(), due_logs));
     tokio::spawn(housekeeping::keep(app.clone()));
     let handle = Handle::new();
     let served = serve(app.clone(), listener, certificates.as_ref(), handle.clone()).await?;
@@ -139,12 +139,14 @@ impl Server {
             tracing::error!(%error, "the listener did not end well");
         }
         self.app.engine.stop();
-        let (logs, thread) = (self.app.logs.clone(), self.engine);
-        let closed = tokio::task::spawn_blocking(move || {
-            let joined = thread.join().is_ok();
-            (joined, logs.flush())
-        });
-        if let Ok((_, Err(error))) = closed.await {
+        let (app, thread) = (self.app, self.engine);
+        let close = move || {
+            // A panic in the thread would have ended the process.
+            let _ = thread.join();
+            app.store.close();
+            app.logs.flush()
+        };
+        if let Ok(Err(error)) = tokio::task::spawn_blocking(close).await {
             tracing::error!(%error, "logs could not be flushed");
         }
     }

@@ -70,7 +70,7 @@ pub async fn sync(State(app): State<App>, caller: Caller, Json(request): Json<Sy
         let _ = app.blocking("close logs", close).await;
     }
     let Orders { start, stop, forget, drain } = orders;
-    let start = start_orders(&app, start).await?;
+    let start = start_orders(&app, start).await;
     Ok(Json(SyncAnswer { seq, orders: wire::Orders { start, stop, forget }, drain }))
 }
 
@@ -116,15 +116,19 @@ fn believed(blobs: &BlobStore, report: AttemptReport) -> AttemptReport {
     }
 }
 
-async fn start_orders(app: &Shared, starts: Vec<Start>) -> Reply<Vec<wire::StartOrder>> {
+async fn start_orders(app: &Shared, starts: Vec<Start>) -> Vec<wire::StartOrder> {
     let mut orders = Vec::with_capacity(starts.len());
     for Start { attempt, chunk, number, gpus } in starts {
-        let plan = app.plan(chunk.job).await?;
+        // A job that cannot be read (the log says why) must not keep the runner from all others; it is offered again.
+        let Ok(plan) = app.plan(chunk.job).await else { continue };
         let gathered = match chunk.stage {
             MAIN => Gathered::default(),
-            _ => app.gathered(chunk.job).await?,
+            _ => match app.gathered(chunk.job).await {
+                Ok(gathered) => gathered,
+                Err(_) => continue,
+            },
         };
         orders.push(plan.start_order(chunk.job, chunk, attempt, number, gpus, &gathered));
     }
-    Ok(orders)
+    orders
 }

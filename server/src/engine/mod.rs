@@ -8,4 +8,7 @@ mod thread;
 pub use handle::Engine;
 pub use message::{EnrolRequest, Refused};
 pub use summary::{Banners, Summary};
-pub use thread::{Outbox, StartError, start};
+pub use thread::{LogDue, Outbox, StartError, start};
+
+#[cfg(test)]
+mod tests;

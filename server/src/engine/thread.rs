@@ -9,6 +9,7 @@ use dsg_core::Grid;
 use dsg_core::event::{Answer, Effects, Event, Join, Refusal};
 use dsg_core::row::{JobRow, Key, Row};
 use dsg_schemas::ids::{AttemptId, JobId};
+use dsg_schemas::wire::log::LogHave;
 use tokio::sync::{mpsc, watch};
 
 use super::batch::Batch;
@@ -23,6 +24,7 @@ use crate::store::{Changes, Store, StoreError};
 const QUEUE: usize = 8192;
 /// Messages that share one commit: bounds how long the first of them waits.
 const BATCH: usize = 1024;
+const SHORTEST_WAIT_MS: u64 = 5;
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
 /// Between two summaries: people see no difference, and a busy grid is not slowed down by being looked at.
 const SUMMARY_EVERY: Duration = Duration::from_millis(200);
@@ -33,8 +35,17 @@ const REOPEN_EVERY: Duration = Duration::from_secs(1);
 pub struct Outbox {
     /// Jobs whose gather steps are due.
     pub gather: mpsc::UnboundedSender<JobId>,
-    /// Attempts of removed jobs: their logs can go.
-    pub removed: mpsc::UnboundedSender<Vec<AttemptId>>,
+    /// What is to be done with logs.
+    pub logs: mpsc::UnboundedSender<LogDue>,
+}
+
+/// What became of attempts, as far as their logs are concerned.
+#[derive(Debug)]
+pub enum LogDue {
+    /// They ended; a runner that was lost will never say so itself.
+    Ended(Vec<(AttemptId, LogHave)>),
+    /// Their jobs were removed.
+    Removed(Vec<AttemptId>),
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -113,6 +124,13 @@ fn follow_job(open_jobs: &mut BTreeMap<JobId, Arc<JobRow>>, key: Key, row: Optio
     };
 }
 
+/// An ended attempt with how much it wrote, where its end is known.
+fn ended(row: &Option<Row>) -> Option<(AttemptId, LogHave)> {
+    let Some(Row::Attempt(row)) = row else { return None };
+    let ended = row.ended.as_ref()?;
+    Some((row.id, LogHave { stdout: ended.stdout_bytes, stderr: ended.stderr_bytes }))
+}
+
 struct Thread {
     store: Arc<Store>,
     clock: Clock,
@@ -181,7 +199,9 @@ impl Thread {
     fn patience(&self) -> Duration {
         let mut patience = LONGEST_WAIT;
         if let Some(deadline) = self.state.as_ref().and_then(|state| state.grid.next_deadline()) {
-            patience = patience.min(Duration::from_millis(deadline.saturating_sub(self.clock.now_ms())));
+            // Deadlines are seconds and more: looking at them a little late costs nothing, and bounds how often we look.
+            let wait_ms = deadline.saturating_sub(self.clock.now_ms()).max(SHORTEST_WAIT_MS);
+            patience = patience.min(Duration::from_millis(wait_ms));
         }
         if self.stale {
             patience = patience.min(self.publish_at.saturating_duration_since(Instant::now()));
@@ -279,8 +299,13 @@ impl Thread {
         match self.store.commit(&changes) {
             Ok(removed) => {
                 self.stale = true;
+                // Without a housekeeper the server is stopping.
+                let ended: Vec<_> = changes.rows.values().filter_map(ended).collect();
+                if !ended.is_empty() {
+                    let _ = self.outbox.logs.send(LogDue::Ended(ended));
+                }
                 if !removed.is_empty() {
-                    let _ = self.outbox.removed.send(removed);
+                    let _ = self.outbox.logs.send(LogDue::Removed(removed));
                 }
                 let runners = state.book.follow(changes.rows.iter().map(|(key, row)| (key, row.as_ref())));
                 for (key, row) in &changes.rows {
@@ -308,7 +333,6 @@ impl Thread {
         if Instant::now() < self.reopen_at {
             return;
         }
-        self.reopen_at = Instant::now() + REOPEN_EVERY;
         let loaded = self.store.reopen().map_err(StartError::from);
         match loaded.and_then(|()| State::load(&self.store, self.clock.now_ms())) {
             Ok(state) => {
@@ -319,6 +343,7 @@ impl Thread {
             }
             Err(error) => {
                 tracing::error!(%error, "the store cannot be opened; trying again");
+                self.reopen_at = Instant::now() + REOPEN_EVERY;
                 self.banners.show(
                     "store",
                     format!("The server cannot use its store: {error}. Nothing new is taken until it can."),

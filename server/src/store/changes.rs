@@ -36,7 +36,7 @@ impl Store {
     pub fn commit(&self, changes: &Changes) -> Result<Vec<AttemptId>, StoreError> {
         let result = self.try_commit(changes);
         if result.is_err() {
-            *self.database.write().unwrap_or_else(|poison| poison.into_inner()) = None;
+            self.close();
         }
         result
     }

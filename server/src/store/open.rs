@@ -56,6 +56,11 @@ impl Store {
         Ok(())
     }
 
+    /// Gives the file free for the next process; whoever still reads is waited for, whoever comes later is refused.
+    pub fn close(&self) {
+        *self.database.write().unwrap_or_else(|poison| poison.into_inner()) = None;
+    }
+
     fn locked(&self) -> Result<Database, StoreError> {
         let patience = Instant::now() + LOCK_PATIENCE;
         loop {

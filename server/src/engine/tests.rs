@@ -1,0 +1,43 @@
+//! What happens when the disk fails: nothing is answered that is not there, and the server goes on from what is.
+use std::sync::atomic::Ordering;
+
+use dsg_core::event::{Answer, Event, Join};
+use dsg_schemas::ids::RunnerId;
+
+use super::Refused;
+use crate::Config;
+use crate::auth::{Entry, Kind};
+
+fn enrol(name: &str) -> Event {
+    Event::Join(Join::Enrol { name: name.to_owned(), credential_sha256: name.to_owned() })
+}
+
+#[tokio::test]
+async fn a_failed_commit_is_an_error_for_its_callers_and_leaves_no_trace() {
+    let data = tempfile::tempdir().expect("a directory");
+    let server = crate::start(Config::local(data.path())).await.expect("a server");
+    let app = server.app.clone();
+    app.store.fail_next_commit.store(true, Ordering::SeqCst);
+    assert_eq!(app.engine.apply(enrol("ada")).await, Err(Refused::Store));
+    assert!(app.doors.book().runner("ada").is_none());
+    let enrolled = app.engine.apply(enrol("byron")).await;
+    let first = Answer::Enrolled { runner: RunnerId(1), name: "byron".to_owned() };
+    assert_eq!(enrolled, Ok(first), "the id of the one that failed is free");
+
+    let entry = Entry {
+        id: "1".to_owned(),
+        kind: Kind::Link { role: dsg_schemas::api::Role::Viewer },
+        name: "mara".to_owned(),
+        created_ms: 0,
+        expires_ms: None,
+        uses_left: None,
+        parent: None,
+    };
+    app.store.fail_next_commit.store(true, Ordering::SeqCst);
+    let put = app.engine.book(move |book, _| book.put("hash".to_owned(), entry)).await;
+    assert_eq!(put, Err(Refused::Store));
+    assert!(app.doors.book().get("hash").is_none());
+    assert!(app.banners.all().is_empty(), "it could be opened again at once: {:?}", app.banners.all());
+    assert_eq!(app.store.read(|rows| Ok(rows.runners()?.len())).expect("read"), 1);
+    server.stop().await;
+}

@@ -1,0 +1,75 @@
+//! Lists: filters, cursors, the map, events.
+use dsg_schemas::api::{ChunkView, JobView, Page};
+use dsg_schemas::reason::EndReason;
+use futures_util::StreamExt;
+use reqwest::Method;
+
+use super::grid::{Grid, HELLO, PATIENCE, ended, succeeded};
+
+#[tokio::test]
+async fn pages_of_jobs_show_each_job_once() {
+    let grid = Grid::start().await;
+    for n in 0..7 {
+        grid.submit(&HELLO.replace("name: hello", &format!("name: job-{n}"))).await;
+    }
+    let mut seen = Vec::new();
+    let mut path = "/api/v1/jobs?limit=3".to_owned();
+    loop {
+        let page: Page<JobView> = grid.get(&path).await;
+        assert!(page.rows.len() <= 3);
+        seen.extend(page.rows.into_iter().map(|job| job.id.0));
+        match page.next {
+            Some(cursor) => path = format!("/api/v1/jobs?limit=3&cursor={cursor}"),
+            None => break,
+        }
+    }
+    assert_eq!(seen, [7, 6, 5, 4, 3, 2, 1]);
+    let found: Page<JobView> = grid.get("/api/v1/jobs?text=JOB-4&state=open&owner=admin").await;
+    assert_eq!((found.rows.len(), found.rows[0].id.0, found.next), (1, 5, None));
+    for nothing in ["?state=ended", "?owner=mara", "?text=nowhere"] {
+        assert_eq!(grid.get::<Page<JobView>>(&format!("/api/v1/jobs{nothing}")).await.rows, [], "{nothing}");
+    }
+}
+
+#[tokio::test]
+async fn pages_of_chunks_and_the_map_agree() {
+    let grid = Grid::start().await;
+    let mut ada = grid.runner("ada").await;
+    let job = grid.submit(&HELLO.replace("count: 2", "count: 9")).await;
+    let attempts = ada.sync(&grid, Vec::new()).await.orders.start;
+    ada.sync(&grid, vec![succeeded(attempts[0].attempt), ended(attempts[1].attempt, EndReason::Exit, 1)]).await;
+    let mut seen = Vec::new();
+    let mut path = format!("/api/v1/jobs/{job}/chunks?limit=2");
+    loop {
+        let page: Page<ChunkView> = grid.get(&path).await;
+        seen.extend(page.rows.into_iter().map(|chunk| chunk.state as u8));
+        match page.next {
+            Some(cursor) => path = format!("/api/v1/jobs/{job}/chunks?limit=2&cursor={cursor}"),
+            None => break,
+        }
+    }
+    let map = grid.call::<()>(Method::GET, &format!("/api/v1/jobs/{job}/map"), &grid.token, None).await;
+    assert_eq!(map.bytes().await.expect("bytes").to_vec(), seen);
+    assert_eq!(seen.len(), 9);
+    let failed: Page<ChunkView> = grid.get(&format!("/api/v1/jobs/{job}/chunks?state=failed")).await;
+    assert_eq!((failed.rows.len(), failed.rows[0].id.index, failed.rows[0].exit_code), (1, 1, Some(1)));
+}
+
+#[tokio::test]
+async fn a_change_is_told_to_whoever_listens() {
+    let grid = Grid::start().await;
+    let stream = grid.call::<()>(Method::GET, "/api/v1/events", &grid.token, None).await;
+    let mut events = stream.bytes_stream();
+    let mut next = async || {
+        let piece =
+            tokio::time::timeout(PATIENCE, events.next()).await.expect("in time").expect("a piece").expect("bytes");
+        String::from_utf8(piece.to_vec()).expect("text")
+    };
+    let revision = |event: &str| -> u64 {
+        let data = event.lines().find_map(|line| line.strip_prefix("data: ")).expect("data");
+        serde_json::from_str::<dsg_schemas::api::Change>(data).expect("a change").revision
+    };
+    let first = revision(&next().await);
+    grid.submit(HELLO).await;
+    assert!(revision(&next().await) > first);
+}

@@ -1,0 +1,8 @@
+//! The server from outside: a real one on a free port, spoken to over HTTP by hand-written runners and people.
+mod doors;
+mod grid;
+mod life;
+mod lists;
+mod problems;
+mod restart;
+mod sweep;
