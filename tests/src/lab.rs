@@ -75,6 +75,12 @@ impl Lab {
         Client::new(&format!("https://127.0.0.1:{}", self.port), token.trim(), Some(&ca))
     }
 
+    /// Of the server and of the first runner; 0 where there is none.
+    pub fn pids(&self) -> (u32, u32) {
+        let runner = self.runners.first().and_then(|(_, _, child)| child.as_ref());
+        (self.server.as_ref().map_or(0, Child::id), runner.map_or(0, Child::id))
+    }
+
     pub fn log(&self, name: &str) -> String {
         std::fs::read_to_string(self.path(name)).unwrap_or_default()
     }
