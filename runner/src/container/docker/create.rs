@@ -75,6 +75,11 @@ impl DockerEngine {
         Ok(self.deadline(self.short.create_container(Some(options), body(plan, settled))).await?.id)
     }
 
+    /// What is asked of the engine for a plan: for the benchmark that makes the same containers without a runner.
+    pub fn request_for(&self, plan: &ContainerPlan) -> ContainerCreateBody {
+        body(plan, &self.settled(plan.user.as_deref().unwrap_or_default()))
+    }
+
     fn settled(&self, user: &str) -> Settled {
         Settled {
             init: !self.no_init.load(Ordering::Relaxed),

@@ -1,0 +1,112 @@
+//! What a chunk costs over its container: the same containers through the grid, and straight through the engine's API.
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
+
+use anyhow::{Context, Result, ensure};
+use bollard::query_parameters::{
+    AttachContainerOptionsBuilder, CreateContainerOptions, InspectContainerOptions, RemoveContainerOptionsBuilder, StartContainerOptions,
+    WaitContainerOptions,
+};
+use bollard::{API_DEFAULT_VERSION, Docker};
+use bollard::models::ContainerCreateBody;
+use dsg_runner::container::docker::{ConnectOptions, DockerEngine, connect};
+use dsg_runner::container::{ContainerPlan, Engine as _};
+use dsg_schemas::api::JobState;
+use futures_util::StreamExt;
+
+use super::{ROUNDS, print_spread};
+use crate::client::Client;
+use crate::lab::Lab;
+
+const CONTAINERS: usize = 40;
+const AT_ONCE: usize = 2;
+
+/// Prints `container_overhead_ratio`: alternating rounds, the grid's time over the engine's own.
+pub async fn overhead(socket: &str) -> Result<()> {
+    let mut lab = Lab::start().await?;
+    let cpus = AT_ONCE.to_string();
+    lab.add_runner("ada", &["--engine", &format!("unix://{socket}"), "--cpus", &cpus, "--memory", "4GiB"]).await?;
+    let docker = Docker::connect_with_unix(socket, 120, API_DEFAULT_VERSION)?;
+    let engine = connect(&ConnectOptions { engine: Some(format!("unix://{socket}")), state: lab.path("bench") }).await?;
+    let body = body(&docker, &engine).await?;
+    // One unmeasured run of each, so that neither pays for the first use of the image.
+    straight(&docker, &body, AT_ONCE).await?;
+    through_the_grid(&lab.client, AT_ONCE).await?;
+    let mut ratios = Vec::new();
+    for _ in 0..ROUNDS {
+        let grid = through_the_grid(&lab.client, CONTAINERS).await?;
+        let alone = straight(&docker, &body, CONTAINERS).await?;
+        eprintln!("containers: {grid:.2} s through the grid, {alone:.2} s straight");
+        ratios.push(grid / alone);
+    }
+    print_spread("container_overhead_ratio", &ratios, "ratio");
+    Ok(())
+}
+
+/// The runner's own request, once the engine has shown with a first container what it can do.
+async fn body(docker: &Docker, engine: &DockerEngine) -> Result<ContainerCreateBody> {
+    let image = docker.inspect_image("dsg-shell:1").await.context("images/build shell makes the image")?;
+    let plan = ContainerPlan {
+        name: "dsg-bench-probe".to_owned(),
+        image: image.id.context("an image without an id")?,
+        command: vec!["true".to_owned()],
+        network: "none".to_owned(),
+        cpus_milli: 1000,
+        memory_bytes: 32 << 20,
+        ..ContainerPlan::default()
+    };
+    let probe = engine.create(&plan).await?;
+    engine.remove(&probe).await?;
+    Ok(engine.request_for(&plan))
+}
+
+async fn through_the_grid(client: &Client, chunks: usize) -> Result<f64> {
+    let spec = format!("name: no-op\nimage: dsg-shell:1\nresources: {{cpus: 1, memory: 32MiB}}\ncommand: ['true']\nchunks: {{count: {chunks}}}\n");
+    let begun = Instant::now();
+    let job = client.submit(&spec).await?;
+    let detail = client.ended(job).await?;
+    let seconds = begun.elapsed().as_secs_f64();
+    ensure!(detail.job.state == JobState::Succeeded, "{detail:?}");
+    Ok(seconds)
+}
+
+async fn straight(docker: &Docker, body: &ContainerCreateBody, count: usize) -> Result<f64> {
+    let left = Arc::new(AtomicUsize::new(count));
+    let begun = Instant::now();
+    let mut all = tokio::task::JoinSet::new();
+    for _ in 0..AT_ONCE {
+        let (docker, body, left) = (docker.clone(), body.clone(), left.clone());
+        all.spawn(async move {
+            while left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok() {
+                one(&docker, &body).await?;
+            }
+            anyhow::Ok(())
+        });
+    }
+    while let Some(done) = all.join_next().await {
+        done??;
+    }
+    Ok(begun.elapsed().as_secs_f64())
+}
+
+/// Create, attach, start, wait, inspect, remove.
+async fn one(docker: &Docker, body: &ContainerCreateBody) -> Result<()> {
+    let id = docker.create_container(None::<CreateContainerOptions>, body.clone()).await?.id;
+    let ran = run(docker, &id).await;
+    let remove = RemoveContainerOptionsBuilder::default().force(true).v(true).build();
+    docker.remove_container(&id, Some(remove)).await?;
+    ran
+}
+
+async fn run(docker: &Docker, id: &str) -> Result<()> {
+    let streams = AttachContainerOptionsBuilder::default().stdout(true).stderr(true).stream(true).build();
+    let mut attached = docker.attach_container(id, Some(streams)).await?;
+    docker.start_container(id, None::<StartContainerOptions>).await?;
+    while docker.wait_container(id, None::<WaitContainerOptions>).next().await.is_some() {}
+    while attached.output.next().await.is_some() {}
+    let inspected = docker.inspect_container(id, None::<InspectContainerOptions>).await?;
+    let code = inspected.state.and_then(|state| state.exit_code);
+    ensure!(code == Some(0), "it ended with {code:?}");
+    Ok(())
+}
