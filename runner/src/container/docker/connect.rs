@@ -88,6 +88,7 @@ async fn open(socket: &Path, service: Option<Child>) -> Result<DockerEngine, Tro
     supported(kind, &facts)?;
     let data_root = info["DockerRootDir"].as_str().map(PathBuf::from).filter(|path| path.is_absolute());
     Ok(DockerEngine {
+        kind,
         gpu_ways: gpu_ways(kind, &facts.version, &info),
         short,
         long,

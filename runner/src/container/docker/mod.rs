@@ -43,6 +43,7 @@ pub(super) enum Kind {
 
 /// One container engine on this host.
 pub struct DockerEngine {
+    kind: Kind,
     /// For calls that answer soon.
     short: Docker,
     /// For streams, pulls and stops: its time-out covers the wait for headers, which Podman sends with the first byte of output.
