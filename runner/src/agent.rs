@@ -162,10 +162,14 @@ impl Agent {
                 Failure::Unreachable
             }
             _ => match &error {
-                LinkError::Refused { status: 401 | 403 | 404, .. } | LinkError::Certificate(_) => {
+                // Without a code it is not our server that speaks, but something on the way to it.
+                LinkError::Refused { status: 401 | 403 | 404, code, .. } if !code.is_empty() => {
                     return Err(RunError::Refused(error));
                 }
-                LinkError::Unreachable(_) | LinkError::Refused { .. } | LinkError::Broken(_) => {
+                LinkError::Unreachable(_)
+                | LinkError::Refused { .. }
+                | LinkError::Broken(_)
+                | LinkError::Certificate(_) => {
                     tracing::warn!(%error, "trying again; containers go on meanwhile");
                     Failure::Unreachable
                 }

@@ -69,7 +69,8 @@ impl Life {
             reason = halted(&mut self.halt) => return Err(stopped_early(reason)),
         };
         let Shared { engine, grid, runner, boot, .. } = &*self.shared;
-        let plan = prepare::container_plan(&self.order, &self.folder, &image_id, binds, grid, *runner)?;
+        let plan = prepare::container_plan(&self.order, &self.folder, &image_id, binds, grid, *runner);
+        let plan = plan.map_err(|ended| *ended)?;
         self.note("creating the container");
         // By name until the id is known: a create without an answer may have made it all the same.
         *container = Some(plan.name.clone());

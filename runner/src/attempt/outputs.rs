@@ -22,7 +22,7 @@ pub async fn store(
     for (index, output) in orders.iter().enumerate() {
         let scratch = folder.part("outputs").and_then(|_| folder.part(&format!("outputs/{index}")));
         let scratch = scratch.map_err(|error| disk("store outputs", &error))?;
-        let taken = copy(shared, container, output, &scratch).await?;
+        let taken = copy_surely(shared, container, output, &scratch).await?;
         if taken.is_empty() && output.required {
             return Err(missing(output, "is not there, though the command ended well"));
         }
@@ -38,6 +38,28 @@ pub async fn store(
     Ok(stored)
 }
 
+/// An engine that is still tidying up after the container may show nothing, or half of it, for a moment (seen with Podman 4.3). That
+/// nothing is there is believed only when it is said again.
+async fn copy_surely(
+    shared: &Shared,
+    container: &str,
+    output: &OutputOrder,
+    scratch: &Path,
+) -> Result<Vec<Taken>, Ended> {
+    let more_tries = if output.required { 2 } else { 1 };
+    for tried in 0..more_tries {
+        match copy(shared, container, output, scratch).await {
+            Ok(taken) if taken.is_empty() => {}
+            Err(ended) if ended.reason == EndReason::EngineError => {
+                tracing::warn!(output = output.name, why = ended.message, "cannot copy an output; it is tried again");
+            }
+            done => return done,
+        }
+        tokio::time::sleep(shared.patience.after(tried)).await;
+    }
+    copy(shared, container, output, scratch).await
+}
+
 async fn copy(shared: &Shared, container: &str, output: &OutputOrder, scratch: &Path) -> Result<Vec<Taken>, Ended> {
     let (path, wanted) = match output.path.rsplit_once('/') {
         Some((folder, name)) if name.contains(['*', '?']) => {
@@ -45,17 +67,14 @@ async fn copy(shared: &Shared, container: &str, output: &OutputOrder, scratch: &
         }
         _ => (output.path.as_str(), Wanted::Itself),
     };
-    let mut failures = 0;
+    let (mut failures, begun) = (0, tokio::time::Instant::now());
     let pieces = loop {
         match shared.engine.copy_out(container, path).await {
             Ok(pieces) => break pieces,
             // Known to have ended well: an engine that comes back still has the files.
-            Err(failure) if failure.engine_gone && shared.patience.after(failures) < shared.patience.engine_gone => {
+            Err(failure) if failure.engine_gone && begun.elapsed() < shared.patience.engine_gone => {
                 tokio::time::sleep(shared.patience.after(failures)).await;
                 failures += 1;
-                if failures > 20 {
-                    return Err(failed(failure));
-                }
             }
             Err(failure) => return Err(failed(failure)),
         }

@@ -26,10 +26,10 @@ pub fn container_plan(
     inputs: Vec<Bind>,
     grid: &str,
     runner: RunnerId,
-) -> Result<ContainerPlan, Ended> {
+) -> Result<ContainerPlan, Box<Ended>> {
     refuse(order)?;
     let dsg = folder.part("dsg").and_then(|dsg| write(&dsg, order).map(|()| dsg));
-    let dsg = dsg.map_err(|error| disk("write the chunk's items", &error))?;
+    let dsg = dsg.map_err(|error| Box::new(disk("write the chunk's items", &error)))?;
     let mut binds = vec![Bind { host: dsg.to_string_lossy().into_owned(), container: "/dsg".to_owned() }];
     binds.extend(inputs);
     let (entrypoint, command) = command(order);
@@ -63,8 +63,8 @@ pub fn container_plan(
 }
 
 /// The runner's own policy: the server has checked all of this, and an owned server must not get further.
-fn refuse(order: &StartOrder) -> Result<(), Ended> {
-    let deny = |message: String| Err(Ended::before_start(EndReason::PolicyDenied, message));
+fn refuse(order: &StartOrder) -> Result<(), Box<Ended>> {
+    let deny = |message: String| Err(Box::new(Ended::before_start(EndReason::PolicyDenied, message)));
     if order.limits.cpus_milli == 0 || order.limits.memory_bytes == 0 {
         return deny("it asks for a container without a limit on processors or memory".to_owned());
     }
@@ -143,7 +143,7 @@ mod tests {
     use super::*;
     use crate::spool::Spool;
 
-    fn plan(order: &StartOrder) -> Result<ContainerPlan, Ended> {
+    fn plan(order: &StartOrder) -> Result<ContainerPlan, Box<Ended>> {
         let dir = tempfile::tempdir().expect("dir");
         let spool = Spool::open(dir.path()).expect("spool");
         container_plan(order, &spool.folder(AttemptId(1)), "sha256:1", Vec::new(), "g", RunnerId(2))

@@ -49,10 +49,17 @@ type Pieces = mpsc::Receiver<Result<Bytes, Failure>>;
 
 /// Blocks: for a thread of its own.
 pub fn unpack(pieces: Pieces, wanted: &Wanted, scratch: &Path) -> Result<Vec<Taken>, UnpackError> {
-    let mut archive = tar::Archive::new(Reader { pieces, piece: Bytes::new(), failure: None });
-    let taken = take(&mut archive, wanted, scratch);
+    let mut archive = tar::Archive::new(Reader { pieces, piece: Bytes::new(), failure: None, zeros_at_end: 0 });
+    let mut taken = take(&mut archive, wanted, scratch);
+    let mut reader = archive.into_inner();
+    // A list of files is whole only if the archive has its end; one file proves itself by its size.
+    if let (Ok(_), Wanted::Matching(_)) = (&taken, wanted)
+        && let Err(error) = reader.read_out()
+    {
+        taken = Err(UnpackError::Archive(error));
+    }
     // A broken archive is the engine's failure, if it told one.
-    match (taken, archive.into_inner().failure) {
+    match (taken, reader.failure) {
         (Err(UnpackError::Archive(_)), Some(failure)) => Err(UnpackError::Engine(failure)),
         (taken, _) => taken,
     }
@@ -155,13 +162,30 @@ struct Reader {
     pieces: Pieces,
     piece: Bytes,
     failure: Option<Failure>,
+    /// Zero bytes that came last so far.
+    zeros_at_end: usize,
+}
+
+impl Reader {
+    /// Reads what is left. An archive ends with two blocks of zeros; one without was cut.
+    fn read_out(&mut self) -> io::Result<()> {
+        io::copy(self, &mut io::sink())?;
+        match self.zeros_at_end >= 1024 {
+            true => Ok(()),
+            false => Err(io::Error::other("the archive has no end")),
+        }
+    }
 }
 
 impl Read for Reader {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         while self.piece.is_empty() {
             match self.pieces.blocking_recv() {
-                Some(Ok(piece)) => self.piece = piece,
+                Some(Ok(piece)) => {
+                    let zeros = piece.iter().rev().take_while(|byte| **byte == 0).count();
+                    self.zeros_at_end = if zeros == piece.len() { self.zeros_at_end + zeros } else { zeros };
+                    self.piece = piece;
+                }
                 Some(Err(failure)) => {
                     self.failure = Some(failure.clone());
                     return Err(io::Error::other(failure));
@@ -261,6 +285,26 @@ mod tests {
         drop(sender);
         let dir = tempfile::tempdir().expect("dir");
         assert!(unpack(pieces, &Wanted::Itself, dir.path()).is_err());
+    }
+
+    #[test]
+    fn a_list_of_files_that_was_cut_between_two_of_them_is_an_error() {
+        let mut builder = tar::Builder::new(Vec::new());
+        for name in ["out/a.csv", "out/b.csv"] {
+            let mut header = tar::Header::new_gnu();
+            header.set_size(3);
+            header.set_mode(0o644);
+            builder.append_data(&mut header, name, &b"1,2"[..]).expect("append");
+        }
+        let bytes = builder.into_inner().expect("tar");
+        let wanted = Wanted::Matching("*.csv".to_owned());
+        for (length, whole) in [(0, false), (1024, false), (2048, false), (2048 + 512, false), (bytes.len(), true)] {
+            let (sender, pieces) = mpsc::channel(4);
+            sender.try_send(Ok(Bytes::copy_from_slice(&bytes[..length]))).expect("room");
+            drop(sender);
+            let dir = tempfile::tempdir().expect("dir");
+            assert_eq!(unpack(pieces, &wanted, dir.path()).is_ok(), whole, "{length} of {}", bytes.len());
+        }
     }
 
     #[test]

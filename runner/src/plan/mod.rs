@@ -8,6 +8,7 @@
 mod tests;
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use dsg_schemas::ids::{AttemptId, SessionId};
 use dsg_schemas::limits::{RENEW_MS, SYNC_WAIT_MS};
@@ -253,9 +254,8 @@ impl Plan {
             return;
         }
         for order in start {
-            if !self.held.contains_key(&order.attempt) {
-                let phase = Phase::Preparing { note: String::new() };
-                self.held.insert(order.attempt, Held { phase, stopping: false });
+            if let Entry::Vacant(vacant) = self.held.entry(order.attempt) {
+                vacant.insert(Held { phase: Phase::Preparing { note: String::new() }, stopping: false });
                 self.tell_by(now + TAKEN_DELAY_MS);
                 steps.push(Step::Start(Box::new(order)));
             }

@@ -119,7 +119,7 @@ impl Cache {
             })
             .filter(|(_, _, path)| path != newest && path.extension().is_none())
             .collect();
-        blobs.sort_by(|one, other| other.0.cmp(&one.0));
+        blobs.sort_by_key(|(used, ..)| std::cmp::Reverse(*used));
         let mut total = newest.metadata().map_or(0, |found| found.len());
         for (_, size, path) in blobs {
             total += size;
