@@ -5,7 +5,9 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use dsg_schemas::api::BlobHave;
+use dsg_schemas::limits::BLOB_PIECE_BYTES;
 use http::{HeaderMap, StatusCode};
+use http_body_util::Limited;
 use serde::Deserialize;
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
 use tokio_util::io::ReaderStream;
@@ -87,8 +89,9 @@ pub async fn put(
     if offset > size {
         return Err(Failure::bad_request(format!("the piece begins at {offset}, behind the blob's end at {size}")));
     }
+    let limited = Body::new(Limited::new(body, 2 * BLOB_PIECE_BYTES as usize));
     let (status, have): (StatusCode, BlobHave) =
-        match app.blobs.piece(hash, offset, size, body.into_data_stream()).await {
+        match app.blobs.piece(hash, offset, size, limited.into_data_stream()).await {
             Ok(have) => (StatusCode::OK, have),
             Err(BlobError::Elsewhere(have)) => (StatusCode::CONFLICT, have),
             Err(error) => return Err(error.into()),

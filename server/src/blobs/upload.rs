@@ -48,11 +48,16 @@ impl BlobStore {
         let lock = self.uploads.get(hash);
         let guard = lock.0.clone().lock_owned().await;
         let store = self.clone();
-        let (mut guard, have) = blocking(move || store.begin(guard, hash, offset, size)).await?;
-        if have.complete {
-            return Ok(have);
-        }
+        let begun = blocking(move || store.begin(guard, hash, offset, size)).await;
         let mut body = std::pin::pin!(body);
+        let mut guard = match begun {
+            Ok((guard, have)) if !have.complete => guard,
+            early => {
+                let early = early.map(|(_, have)| have);
+                drain(body).await;
+                return early;
+            }
+        };
         let mut buffer = Vec::new();
         let mut room = size - offset;
         loop {
@@ -166,6 +171,11 @@ impl BlobStore {
             done => done.map_err(BlobError::io("remove", &path)),
         }
     }
+}
+
+/// A client that is still sending hears no answer, only that its connection broke: so it sends to the end, to nobody.
+async fn drain<E>(mut body: impl Stream<Item = Result<Bytes, E>> + Unpin) {
+    while let Ok(Some(Ok(_))) = tokio::time::timeout(SILENCE, body.next()).await {}
 }
 
 async fn blocking<T: Send + 'static>(
