@@ -20,11 +20,8 @@ pub struct Part<'a> {
 
 #[derive(Debug, thiserror::Error)]
 pub enum JoinError {
-    #[error(
-        "the header of {file} from chunk {chunk} differs from that of {first_file} from chunk {first}: \
-         {found:?} instead of {expected:?}"
-    )]
-    OtherHeader { chunk: ChunkId, file: String, first: ChunkId, first_file: String, found: String, expected: String },
+    #[error("the header of {file} from chunk {chunk} differs from that of {difference}")]
+    OtherHeader { chunk: ChunkId, file: String, difference: String },
     #[error("the header of {file} from chunk {chunk} cannot be read: {why}")]
     NoHeader { chunk: ChunkId, file: String, why: String },
     #[error("{file} from chunk {chunk} has no valid sha256")]
@@ -109,8 +106,8 @@ impl<'a> Joined<'a> {
             text.join(",").chars().take(200).collect::<String>()
         };
         let (found, expected) = (show(&fields), show(&first.fields));
-        let (first, first_file) = (first.chunk, first.file.clone());
-        Err(JoinError::OtherHeader { chunk, file, first, first_file, found, expected })
+        let difference = format!("{} from chunk {}: {found:?} instead of {expected:?}", first.file, first.chunk);
+        Err(JoinError::OtherHeader { chunk, file, difference })
     }
 
     fn put(&mut self, bytes: &[u8]) -> Result<(), BlobError> {

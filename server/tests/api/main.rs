@@ -1,4 +1,5 @@
 //! The server from outside: a real one on a free port, spoken to over HTTP by hand-written runners and people.
+mod bytes;
 mod doors;
 mod grid;
 mod life;
