@@ -15,6 +15,11 @@ pub fn verdict(killed: Option<EndReason>, exit: &Exit, order: &StartOrder, host_
         None if host_restarted => {
             (EndReason::RunnerLost, "the machine was restarted while the container ran".to_owned())
         }
+        // With an init in between, the container starts and only then finds that there is no such command.
+        None if matches!(exit.code, 126 | 127) && !exit.error.is_empty() => (
+            EndReason::BadCommand,
+            format!("the command could not be started: {}; check the spelling, and that the image has it", exit.error),
+        ),
         None => match signal {
             Some(signal) => (EndReason::Signal, by_signal(signal, exit, order)),
             None => (EndReason::Exit, by_code(exit)),
@@ -97,6 +102,15 @@ mod tests {
             (None, exit(137, None, None), false, EndReason::Signal, Some(9), "did not send"),
             (None, exit(139, Some(false), Some(990)), false, EndReason::Signal, Some(11), "signal 11"),
             (None, exit(255, None, None), false, EndReason::Exit, None, "255"),
+            (None, exit(127, None, None), false, EndReason::Exit, None, "127"),
+            (
+                None,
+                Exit { error: "exec x failed".to_owned(), ..exit(127, None, None) },
+                false,
+                EndReason::BadCommand,
+                None,
+                "exec x failed",
+            ),
             (None, exit(255, None, None), true, EndReason::RunnerLost, None, "restarted"),
             (None, exit(0, None, None), true, EndReason::Succeeded, None, ""),
             (
