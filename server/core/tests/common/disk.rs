@@ -2,8 +2,7 @@
 use std::collections::BTreeMap;
 
 use dsg_core::{Effects, Grid, Key, LoadError, Millis, Row};
-use dsg_schemas::api::ChunkState;
-use dsg_schemas::ids::{ChunkId, JobId};
+use dsg_schemas::ids::JobId;
 
 #[derive(Clone, Default)]
 pub struct Disk {
@@ -43,19 +42,6 @@ impl Disk {
             matches!(key, Key::Job(_) | Key::Block(..) | Key::Chunk(_)) && job_of(key, row) == Some(job)
         });
         wanted.map(|(key, row)| (*key, row.clone())).collect()
-    }
-
-    /// The states of all chunks, as the blocks say.
-    pub fn states(&self) -> BTreeMap<ChunkId, ChunkState> {
-        let mut states = BTreeMap::new();
-        for (key, row) in &self.rows {
-            let (Key::Block(job, stage, number), Row::Block(block)) = (key, row) else { continue };
-            for (at, byte) in block.iter().enumerate() {
-                let index = number * dsg_core::BLOCK + at as u32;
-                states.insert(ChunkId { job: *job, stage: *stage, index }, ChunkState::ALL[usize::from(*byte)]);
-            }
-        }
-        states
     }
 }
 

@@ -44,10 +44,10 @@ pub fn play(text: &str, file: &str) -> String {
         printed.push('\n');
         let words: Vec<&str> = line.split_whitespace().collect();
         if let Some((command, rest)) = words.split_first().filter(|(command, _)| !command.starts_with('#')) {
-            let (before, states) = (play.disk.clone(), play.disk.states());
+            let (before, states) = (play.disk.clone(), show::states(&play.disk));
             play.command(command, Words(rest.to_vec()), &format!("{file}:{}", number + 1));
             play.grid.check();
-            let changed = show::changes(&before, &states, &play.disk, &play.disk.states());
+            let changed = show::changes(&before, &states, &play.disk, &show::states(&play.disk));
             play.out.extend(changed);
         }
         for line in play.out.drain(..) {

@@ -9,6 +9,19 @@ use crate::disk::Disk;
 
 type States = BTreeMap<ChunkId, ChunkState>;
 
+/// The states of all chunks, as the blocks say.
+pub fn states(disk: &Disk) -> States {
+    let mut states = BTreeMap::new();
+    for (key, row) in &disk.rows {
+        let (Key::Block(job, stage, number), Row::Block(block)) = (key, row) else { continue };
+        for (at, byte) in block.iter().enumerate() {
+            let index = number * dsg_core::BLOCK + at as u32;
+            states.insert(ChunkId { job: *job, stage: *stage, index }, ChunkState::ALL[usize::from(*byte)]);
+        }
+    }
+    states
+}
+
 /// Chunks that moved and jobs that went from one state to another. A lease says itself in the orders.
 pub fn changes(before: &Disk, old: &States, after: &Disk, new: &States) -> Vec<String> {
     let mut lines = Vec::new();
