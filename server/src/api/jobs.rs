@@ -153,7 +153,7 @@ pub fn state_of(byte: u8) -> Option<ChunkState> {
 /// One byte per chunk.
 pub async fn map(State(app): State<App>, In(job): In<u64>) -> Reply<Response> {
     let job = JobId(job);
-    let found = app.read(move |rows| Ok(rows.job(job)?.map(|_| rows.states(job, MAIN)).transpose()?)).await?;
+    let found = app.read(move |rows| rows.job(job)?.map(|_| rows.states(job, MAIN)).transpose()).await?;
     let states = found.ok_or_else(|| no_job(job))?;
     Ok(([(header::CONTENT_TYPE, "application/octet-stream")], states).into_response())
 }

@@ -9,14 +9,18 @@ use crate::auth::book::NoJoin;
 /// Called after the commit with whether it succeeded. Nobody hears of what is not on disk.
 pub type Deliver = Box<dyn FnOnce(bool) + Send>;
 
+/// Given the time as well, in Unix milliseconds.
+pub type Change = Box<dyn FnOnce(&mut Book, u64) -> Deliver + Send>;
+pub type Question = Box<dyn FnOnce(&Grid, u64) -> Deliver + Send>;
+
 pub enum Message {
     Apply(Event, oneshot::Sender<Result<Answer, Refused>>),
     /// Takes a use of the join token and makes the runner, both or neither.
     Enrol(EnrolRequest, oneshot::Sender<Result<Answer, Refused>>),
     /// Changes tokens, sessions or links.
-    Book(Box<dyn FnOnce(&mut Book, u64) -> Deliver + Send>),
+    Book(Change),
     /// Looks at the grid.
-    Ask(Box<dyn FnOnce(&Grid, u64) -> Deliver + Send>),
+    Ask(Question),
     /// Ends the thread once everything before it is done.
     Stop,
 }

@@ -1,5 +1,5 @@
 //! Tokens, links, sessions, runners' identities.
-use dsg_schemas::api::{Page, TokenKind, TokenView};
+use dsg_schemas::api::{LoginLink, Page, TokenKind, TokenView};
 use dsg_schemas::wire::{JoinRequest, SyncAnswer};
 use reqwest::header::{COOKIE, LOCATION, SET_COOKIE};
 use reqwest::{Method, Response};
@@ -38,6 +38,29 @@ async fn a_clone_is_refused_and_the_first_goes_on() {
     read::<SyncAnswer>(ada.send(&grid, &late).await).await;
     let refused = problem(ada.send(&grid, &late).await).await;
     assert_eq!(refused.code, "stale_seq");
+}
+
+#[tokio::test]
+async fn a_login_link_opens_once_and_the_session_ends_with_logout() {
+    let grid = Grid::start().await;
+    let link: LoginLink = grid.post("/api/v1/login-links", &()).await;
+    let opened = grid.http.get(&link.url).send().await.expect("an answer");
+    is(&opened, 303);
+    let (cookie, attributes) = cookie(&opened);
+    assert!(cookie.starts_with("dsg=") && attributes.contains("HttpOnly") && attributes.contains("SameSite=Lax"));
+    let again = grid.http.get(&link.url).send().await.expect("an answer");
+    is(&again, 401);
+
+    let whoami =
+        |cookie: String| grid.http.get(format!("{}/api/v1/whoami", grid.server.url)).header(COOKIE, cookie).send();
+    is(&whoami(cookie.clone()).await.expect("an answer"), 200);
+    let foreign = grid.http.post(format!("{}/logout", grid.server.url)).header(COOKIE, &cookie);
+    let foreign = foreign.header("sec-fetch-site", "cross-site").send().await.expect("an answer");
+    is(&foreign, 403);
+    is(&whoami(cookie.clone()).await.expect("an answer"), 200);
+    let logout = grid.http.post(format!("{}/logout", grid.server.url)).header(COOKIE, &cookie).send();
+    is(&logout.await.expect("an answer"), 303);
+    is(&whoami(cookie).await.expect("an answer"), 401);
 }
 
 fn cookie(answer: &Response) -> (String, String) {
