@@ -22,10 +22,10 @@ pub const ITEM_ENV_BYTES: usize = 32 << 10;
 pub const ITEMS_BYTES: usize = 4 << 20;
 /// One log upload. Large enough for a flood, small enough to hold in memory at both ends.
 pub const LOG_BATCH_BYTES: usize = 1 << 20;
-/// Log bytes kept of one attempt and stream: the head stays, the tail is a ring, the hole is recorded.
+/// Log bytes kept of one attempt, both streams together: the head stays, the tail is a ring, the hole is recorded.
 pub const LOG_HEAD_BYTES: u64 = 8 << 20;
 pub const LOG_TAIL_BYTES: u64 = 24 << 20;
-/// A line is cut here for display and indexing; the raw bytes stay whole.
+/// A longer line is shown as several; the raw bytes stay whole.
 pub const LOG_LINE_BYTES: usize = 64 << 10;
 /// One piece of a blob upload.
 pub const BLOB_PIECE_BYTES: u64 = 8 << 20;

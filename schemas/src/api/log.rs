@@ -32,7 +32,7 @@ pub struct LogLine {
     pub stream: Stream,
     /// Invalid UTF-8 replaced; escape codes left in; without the newline; cut at 64 KiB.
     pub text: String,
-    /// Cut for length; the raw log has all of it.
+    /// Too long for one line: the stream's next line goes on with it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub cut: bool,
 }

@@ -98,6 +98,8 @@ fn pieces_cut_and_sent_again_at_random_give_exactly_what_was_written() {
             }
             batch.retain(|piece| !piece.bytes.is_empty());
             have = logs.append(ONE, &batch).expect("is taken");
+            let most = LogHave { stdout: wrote[0].len() as u64, stderr: wrote[1].len() as u64 };
+            assert!(have.stdout <= most.stdout && have.stderr <= most.stderr, "seed {seed}: doubled bytes");
             if dice.below(8) == 0 {
                 // As after a kill: nothing but the files is left.
                 logs = store(dir.path(), WIDE);
