@@ -65,8 +65,10 @@ const picture = (page, name) => page.screenshot({ path: path.join(pictures, `${n
 async function accessible(page, name) {
   await page.evaluate(axe);
   const found = await page.evaluate(() => globalThis.axe.run(document, { runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa'] }));
-  const told = found.violations.map(one => `${one.id}: ${one.help}: ${one.nodes.slice(0, 3).map(node => `${node.target} ${node.failureSummary}`).join(' | ')}`);
-  assert.deepEqual(told, [], `axe on ${name}`);
+  for (const one of found.violations) {
+    const where = one.nodes.slice(0, 3).map(node => `${node.target} ${node.failureSummary}`);
+    complaints.push(`axe on ${name}: ${one.help}: ${where.join(' | ')}`);
+  }
 }
 
 const context = await browser.newContext({ ignoreHTTPSErrors: true, viewport: { width: 1280, height: 900 }, colorScheme: 'light', acceptDownloads: true });
@@ -144,9 +146,7 @@ await step('scrolling up stops following, and says what is new', async () => {
 await step('a line has an address', async () => {
   await page.goto(`${talker}#L2000`);
   await page.reload();
-  const chosen = page.locator('.row.chosen');
-  await chosen.waitFor();
-  assert.match(await chosen.innerText(), /^2000\s*line 2000 of the talker$/);
+  await page.locator('.row.chosen', { hasText: /^2000\s*line 2000 of the talker$/ }).waitFor();
   await page.getByRole('button', { name: 'Times' }).click();
   await page.locator('.log.times .row time').first().waitFor();
   assert.ok(await page.locator('#log').evaluate(node => node.querySelectorAll('*').length) <= 600);
@@ -286,7 +286,7 @@ await step('dark and small are as good', async () => {
       if (name === 'chunk') await small.locator('.log.js .row').first().waitFor();
       await picture(small, `${name}-${scheme}-${width}`);
       const wide = await small.evaluate(() => document.documentElement.scrollWidth);
-      assert.ok(wide <= width, `${name} is ${wide} wide on a screen of ${width}`);
+      if (wide > width) complaints.push(`${name} is ${wide} wide on a screen of ${width}`);
       await accessible(small, `${name} ${scheme} ${width}`);
     }
     await other.close();

@@ -79,7 +79,7 @@ fn head(frame: Frame<'_>, detail: &ChunkDetail, owner: &str, name: &str) -> Mark
 pub fn explained(explanation: &Explanation) -> Markup {
     html! {
         div.notice.(if explanation.never { "wrong" } else { "wait" }) {
-            p { @if explanation.never { b { "No runner of this grid can ever run it. " } } (Shown(&explanation.summary)) }
+            p { @if explanation.never { b { "No runner of this grid can ever run it. " } } (Shown(&words::sentence(&explanation.summary))) }
             @if !explanation.runners.is_empty() {
                 details { summary { "What each of " (words::counted(explanation.runners.len() as u64, "runner")) " says" }
                     ul { @for one in &explanation.runners { li { b { (Shown(&one.runner)) } ": " (Shown(&one.reason)) } } }
@@ -135,7 +135,7 @@ fn end(attempt: &AttemptView) -> Markup {
             None => (pill::phase(&attempt.phase)),
         }
         @if !attempt.note.is_empty() && attempt.reason.is_none() { div.dim.small { (Shown(&attempt.note)) } }
-        @if !attempt.message.is_empty() { div.small { (Shown(&shortened(&attempt.message, 1000))) } }
+        @if !attempt.message.is_empty() { div.small { (Shown(&shortened(&words::sentence(&attempt.message), 1000))) } }
         @if let Some(image) = &attempt.image_id { div.dim.small.mono title=(Shown(image)) { (Shown(&shortened(image, 19))) } }
     }
 }

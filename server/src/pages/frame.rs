@@ -5,6 +5,7 @@ use maud::{DOCTYPE, Markup, html};
 use super::asset;
 use super::shown::{Shown, shortened};
 use super::url::SafeUrl;
+use super::words;
 
 /// What every page knows beside its own view.
 #[derive(Clone, Copy, Debug)]
@@ -65,7 +66,7 @@ impl Frame<'_> {
                     div #banners data-live { @for banner in self.banners { p.banner role="alert" { (Shown(banner)) } } }
                     main #main tabindex="-1" {
                         @if let Some(flash) = self.flash {
-                            p class=(if flash.good { "flash good" } else { "flash wrong" }) role="status" { (Shown(&flash.text)) }
+                            p class=(if flash.good { "flash good" } else { "flash wrong" }) role="status" { (Shown(&words::sentence(&flash.text))) }
                         }
                         (main)
                     }

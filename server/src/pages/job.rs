@@ -37,7 +37,7 @@ pub fn page(
         &["map"],
         html! {
             (head(frame, detail))
-            @if let Some(why) = &detail.why { div #why.notice.(if job.state == JobState::Failed { "wrong" } else { "wait" }) data-live { p { (Shown(why)) } } }
+            @if let Some(why) = &detail.why { div #why.notice.(if job.state == JobState::Failed { "wrong" } else { "wait" }) data-live { p { (Shown(&words::sentence(why))) } } }
             (progress(frame.now_ms, detail))
             (results(detail))
             (failures(frame.now_ms, detail, failed))
@@ -110,7 +110,7 @@ fn progress(now_ms: u64, detail: &JobDetail) -> Markup {
             } } }
             dl.facts {
                 div { dt { "Submitted" } dd { (words::time(now_ms, job.submitted_ms)) " by " (Shown(&job.owner)) } }
-                div { dt { "Running for" } dd { (words::elapsed(now_ms, job.started_ms, job.ended_ms)) } }
+                div { dt { @if job.state.is_final() { "Took" } @else { "Running for" } } dd { (words::elapsed(now_ms, job.started_ms, job.ended_ms)) } }
                 @if !job.state.is_final() { div { dt { "Chunks through" } dd { (eta(now_ms, detail.eta_ms)) } } }
                 @if let Some(ended_ms) = job.ended_ms { div { dt { "Ended" } dd { (words::time(now_ms, ended_ms)) } } }
                 div { dt { "Image" } dd.mono.anywhere { (Shown(&job.image)) } }
@@ -137,7 +137,7 @@ fn results(detail: &JobDetail) -> Markup {
         @if !detail.gathered.is_empty() || detail.gather.is_some() || detail.gather_problem.is_some() {
             section #results.panel data-live aria-labelledby="results-title" {
                 header { h2 #results-title { "Results" } a href=(SafeUrl::manifest(job.id)) download={ "job-" (job.id) "-manifest.jsonl" } { "Manifest of all chunks" } }
-                @if let Some(problem) = &detail.gather_problem { div.body { div.notice.wrong { p { "Gathering failed: " (Shown(problem)) } } } }
+                @if let Some(problem) = &detail.gather_problem { div.body { div.notice.wrong { p { "Gathering failed: " (Shown(&words::sentence(problem))) } } } }
                 @if let Some(gather) = &detail.gather {
                     div.body { p { a href=(SafeUrl::chunk(gather.id)) { "Gather step" } " " (pill::chunk(gather.state)) @if !gather.message.is_empty() { " " (Shown(&gather.message)) } } }
                 }
@@ -154,7 +154,7 @@ pub fn files(files: &[StoredFile]) -> Markup {
             thead { tr { th { "File" } th { "Output" } th.number { "Size" } th.wide-only { "SHA-256" } } }
             tbody { @for file in files {
                 tr {
-                    td { a href=(SafeUrl::blob(&file.sha256)) download=(Shown(&file.file)) { (Shown(&file.file)) } }
+                    td { a href=(SafeUrl::blob(&file.sha256).with("name", &file.file)) download=(Shown(&file.file)) { (Shown(&file.file)) } }
                     td { (Shown(&file.name)) }
                     td.number { (words::size(file.size)) }
                     td.wide-only.mono.dim title=(Shown(&file.sha256)) { (Shown(&shortened(&file.sha256, 12))) }
@@ -242,7 +242,7 @@ fn chunk_table(now_ms: u64, chunks: &[ChunkView]) -> Markup {
 pub fn what_happened(now_ms: u64, chunk: &ChunkView) -> Markup {
     html! {
         @if let Some(reason) = chunk.reason && reason != EndReason::Succeeded { span.tag { (reason.word()) @if let Some(code) = chunk.exit_code { " " (code) } } " " }
-        (Shown(&shortened(&chunk.message, 240)))
+        (Shown(&shortened(&words::sentence(&chunk.message), 240)))
         @if let Some(then_ms) = chunk.not_before_ms && !chunk.state.is_final() { span.dim { " tried again " (words::time(now_ms, then_ms)) } }
     }
 }

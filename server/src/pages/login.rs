@@ -3,6 +3,7 @@ use maud::{Markup, html};
 
 use super::frame::{Frame, Here};
 use super::shown::Shown;
+use super::words;
 
 /// `wrong` says why the last try was refused.
 pub fn page(frame: Frame<'_>, grid: &str, wrong: Option<&str>) -> Markup {
@@ -14,7 +15,7 @@ pub fn page(frame: Frame<'_>, grid: &str, wrong: Option<&str>) -> Markup {
             section.panel.door { div.body {
                 h1 { "Log in" }
                 p.dim { "to the grid " b { (Shown(grid)) } }
-                @if let Some(wrong) = wrong { div.notice.wrong role="alert" { p { (Shown(wrong)) } } }
+                @if let Some(wrong) = wrong { div.notice.wrong role="alert" { p { (Shown(&words::sentence(wrong))) } } }
                 form method="post" action="/login" {
                     div.field { label for="token" { "Token" }
                         input #token name="token" type="password" autocomplete="current-password" required size="40" autofocus;

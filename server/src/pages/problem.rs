@@ -4,6 +4,7 @@ use maud::{Markup, html};
 
 use super::frame::{Frame, Here};
 use super::shown::Shown;
+use super::words;
 
 pub fn page(frame: Frame<'_>, problem: &Problem) -> Markup {
     let next = match problem.status {
@@ -19,7 +20,7 @@ pub fn page(frame: Frame<'_>, problem: &Problem) -> Markup {
             section.panel.door { div.body {
                 p.dim.small { (problem.status) " · " (Shown(&problem.code)) }
                 h1 { (Shown(&problem.title)) }
-                @if !problem.detail.is_empty() { p { (Shown(&sentence(&problem.detail))) } }
+                @if !problem.detail.is_empty() { p { (Shown(&words::sentence(&problem.detail))) } }
                 @if !problem.problems.is_empty() {
                     ul { @for one in &problem.problems { li { (Shown(&one.message)) } } }
                 }
@@ -27,13 +28,4 @@ pub fn page(frame: Frame<'_>, problem: &Problem) -> Markup {
             } }
         },
     )
-}
-
-/// Details are written as fragments; a page shows sentences.
-fn sentence(text: &str) -> String {
-    let mut characters = text.chars();
-    let first = characters.next().map(|first| first.to_uppercase().to_string()).unwrap_or_default();
-    let rest = characters.as_str();
-    let end = if text.ends_with(['.', '!', '?']) { "" } else { "." };
-    format!("{first}{rest}{end}")
 }

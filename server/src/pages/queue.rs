@@ -40,7 +40,7 @@ fn row(place: usize, entry: &QueueEntry) -> Markup {
             td { (Shown(&entry.needs)) }
             td {
                 @if explanation.never { b.bad { "No runner can ever run this. " } }
-                (Shown(&explanation.summary))
+                (Shown(&words::sentence(&explanation.summary)))
                 @if !explanation.runners.is_empty() {
                     details { summary.small { "Runner by runner" }
                         ul { @for one in &explanation.runners { li { b { (Shown(&one.runner)) } ": " (Shown(&one.reason)) } } }

@@ -46,10 +46,10 @@ fn card(frame: Frame<'_>, runner: &RunnerView) -> Markup {
             header { h2 { (Shown(&shortened(&runner.name, 60))) } (pill::runner(runner.state)) }
             div.body {
                 p.small.dim { "Seen " (words::time_or_dash(frame.now_ms, runner.last_seen_ms)) @if !runner.version.is_empty() { " · runner " (Shown(&runner.version)) } @if !facts.engine.kind.is_empty() { " · " (engine(runner)) } }
-                @if !runner.why.is_empty() { div.notice.(if runner.state == RunnerState::Draining { "" } else { "wait" }) { p { (Shown(&runner.why)) } } }
+                @if !runner.why.is_empty() { div.notice.(if runner.state == RunnerState::Draining { "" } else { "wait" }) { p { (Shown(&words::sentence(&runner.why))) } } }
                 div.meters { (meters(runner)) }
                 @for gpu in &facts.gpus { (gpu_block(runner, gpu)) }
-                @if let Some(note) = &facts.gpu_note { p.small.dim { "GPU: " (Shown(note)) } }
+                @if let Some(note) = &facts.gpu_note { p.small.dim { (Shown(&words::sentence(note))) } }
                 (holds(runner))
                 @if !facts.tags.is_empty() || !facts.labels.is_empty() {
                     p { @for tag in &facts.tags { span.tag { (Shown(tag)) } } @for (key, value) in &facts.labels { span.tag { (Shown(key)) "=" (Shown(value)) } } }

@@ -132,7 +132,7 @@ fn listed(problems: &[SpecProblem], lines: u64, lead: &str) -> Markup {
     html! {
         section #problems.notice.wrong tabindex="-1" autofocus role="alert" aria-labelledby="problems-title" {
             h2 #problems-title { @if problems.is_empty() { "It was not submitted" } @else { (words::counted(problems.len() as u64, "problem")) " in the job file" } }
-            p { (Shown(lead)) }
+            p { (Shown(&words::sentence(lead))) }
             ul.problems { @for problem in problems { li { (one(problem, lines)) } } }
         }
     }

@@ -122,9 +122,26 @@ pub fn percent(part: u64, whole: u64) -> String {
     format!("{share} %")
 }
 
+/// What is written to fit after a colon, as a sentence of its own.
+pub fn sentence(text: &str) -> String {
+    let mut characters = text.chars();
+    let first = characters.next().map(|first| first.to_uppercase().to_string()).unwrap_or_default();
+    let rest = characters.as_str();
+    let end = if text.is_empty() || text.ends_with(['.', '!', '?', ':']) { "" } else { "." };
+    format!("{first}{rest}{end}")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn fragments_become_sentences() {
+        let cases = [("there is no job 7", "There is no job 7."), ("Done!", "Done!"), ("", ""), ("écrit", "Écrit.")];
+        for (text, expected) in cases {
+            assert_eq!(sentence(text), expected);
+        }
+    }
 
     #[test]
     fn amounts_read_well() {
