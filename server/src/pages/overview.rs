@@ -6,7 +6,8 @@ use super::frame::{Frame, Here};
 use super::jobs;
 use super::pill;
 use super::runners;
-use super::shown::Shown;
+use super::shown::{Shown, shortened};
+use super::url::SafeUrl;
 use super::{bar, words};
 
 /// `join`: the command that adds a runner, without its token.
@@ -63,7 +64,7 @@ fn runner_table(now_ms: u64, all: &[RunnerView]) -> Markup {
             thead { tr { th { "Runner" } th { "State" } th { "Chunks" } th { "Cores reserved" } th { "Memory reserved" } th.wide-only { "GPUs" } th.wide-only { "Last seen" } } }
             tbody { @for runner in all {
                 tr data-key={ "runner-" (runner.id) } {
-                    td { span.name { (Shown(&runner.name)) } }
+                    td { a.name href=(SafeUrl::runner(runner.id)) { (Shown(&shortened(&runner.name, 60))) } }
                     td { (pill::runner(runner.state)) @if !runner.why.is_empty() { div.dim.small { (Shown(&runner.why)) } } }
                     td.number { (runner.holds.len()) }
                     td { (bar::share("", runner.used_cpus_milli, runner.facts.cpus_milli, &format!("{} of {}", words::cores(runner.used_cpus_milli), words::cores(runner.facts.cpus_milli)))) }

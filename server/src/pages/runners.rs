@@ -42,7 +42,7 @@ pub fn none_yet(join: &str, may_make_tokens: bool) -> Markup {
 fn card(frame: Frame<'_>, runner: &RunnerView) -> Markup {
     let facts = &runner.facts;
     html! {
-        article.panel data-key={ "runner-" (runner.id) } aria-label=(Shown(&runner.name)) {
+        article.panel id={ "runner-" (runner.id) } aria-label=(Shown(&runner.name)) {
             header { h2 { (Shown(&shortened(&runner.name, 60))) } (pill::runner(runner.state)) }
             div.body {
                 p.small.dim { "Seen " (words::time_or_dash(frame.now_ms, runner.last_seen_ms)) @if !runner.version.is_empty() { " · runner " (Shown(&runner.version)) } @if !facts.engine.kind.is_empty() { " · " (engine(runner)) } }

@@ -24,6 +24,10 @@ impl SafeUrl {
     pub fn chunk_retry(chunk: ChunkId) -> SafeUrl {
         SafeUrl(format!("{}/retry", SafeUrl::chunk(chunk).0))
     }
+    /// Its card.
+    pub fn runner(runner: RunnerId) -> SafeUrl {
+        SafeUrl(format!("/runners#runner-{runner}"))
+    }
     pub fn runner_act(runner: RunnerId) -> SafeUrl {
         SafeUrl(format!("/runners/{runner}/act"))
     }
