@@ -59,10 +59,15 @@ impl Files {
     /// Everything that a pattern matches; `*` stays within a folder, `**` does not.
     pub fn add_glob(&mut self, pattern: &str) -> Result<(), Failure> {
         let wrong = |error: globset::Error| Failure::new(Exit::Invalid, format!("{pattern:?} is no pattern: {error}"));
-        let matcher = GlobBuilder::new(pattern).literal_separator(true).build().map_err(wrong)?.compile_matcher();
-        let special = |part: &&str| part.contains(['*', '?', '[', '{', '\\']);
+        let matcher = GlobBuilder::new(pattern)
+            .literal_separator(true)
+            .backslash_escape(false)
+            .build()
+            .map_err(wrong)?
+            .compile_matcher();
+        let special = |part: &str| part.contains(['*', '?', '[', '{']);
         let parts: Vec<&str> = pattern.split('/').collect();
-        let fixed = parts.iter().position(|part| special(&part)).unwrap_or(parts.len().saturating_sub(1));
+        let fixed = parts.iter().position(|part| special(part)).unwrap_or(parts.len().saturating_sub(1));
         let depth = if pattern.contains("**") { usize::MAX } else { parts.len() - fixed };
         let walk = Walk { wanted: &|path| matcher.is_match(path), depth, strict: false };
         self.walk(&parts[..fixed].join("/"), &mut Vec::new(), &walk)
