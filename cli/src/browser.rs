@@ -60,10 +60,12 @@ impl Session {
     async fn send<T: DeserializeOwned>(&self, attempted: &str, request: RequestBuilder) -> Result<T, Failure> {
         let sent = request.header("cookie", &self.cookie).send().await;
         let response = sent.map_err(|error| client::unreachable(&self.base, &error))?;
-        if response.status().is_success() {
-            return client::understand(attempted, client::read(attempted, response).await?);
+        let status = response.status();
+        let body = response.bytes().await.map_err(|error| client::broke_off(attempted, &client::root_cause(&error)))?;
+        if status.is_success() {
+            return client::understand(attempted, client::json(attempted, &body)?);
         }
-        let failure = client::refusal(attempted, response).await;
+        let failure = client::refusal_of(attempted, status, &body);
         match failure.problem.as_deref() {
             Some(Problem { status: 403, .. }) => {
                 Err(failure.hint("only admins can make tokens; ask one for yours and log in with `dsg login URL`"))

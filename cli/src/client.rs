@@ -1,7 +1,9 @@
 //! The way to the server: one authority, one token, patient where patience can help, and errors that say what to do.
 use std::error::Error as _;
+use std::future::Future;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use dsg_schemas::api::{Act, Acted, Page, Problem};
 use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
 use serde::Serialize;
@@ -133,9 +135,9 @@ impl Client {
     }
 
     pub async fn get(&self, attempted: &str, path: &str) -> Result<Value, Failure> {
-        let response =
-            self.send(attempted, Patience::Brief, || self.request(Method::GET, path).timeout(ANSWER)).await?;
-        read(attempted, response).await
+        let build = || self.request(Method::GET, path).timeout(ANSWER);
+        let (status, body) = self.exchange(attempted, Patience::Brief, build).await?;
+        accepted(attempted, status, &body)
     }
 
     /// As [`get`](Client::get), understood.
@@ -151,7 +153,8 @@ impl Client {
         patience: Patience,
     ) -> Result<Value, Failure> {
         let build = || self.request(Method::POST, path).json(body).timeout(ANSWER);
-        read(attempted, self.send(attempted, patience, build).await?).await
+        let (status, body) = self.exchange(attempted, patience, build).await?;
+        accepted(attempted, status, &body)
     }
 
     pub async fn delete(&self, attempted: &str, path: &str) -> Result<(), Failure> {
@@ -203,25 +206,73 @@ impl Client {
         patience: Patience,
         build: impl Fn() -> RequestBuilder,
     ) -> Result<Response, Failure> {
-        let begun = Instant::now();
-        let mut pause = Duration::from_millis(150);
-        loop {
-            let (failure, asked) = match build().send().await {
-                Ok(response) if !matches!(response.status().as_u16(), 429 | 502 | 503 | 504) => return Ok(response),
-                Ok(response) => {
-                    let asked = retry_after(&response);
-                    (refusal(attempted, response).await, asked)
-                }
-                Err(error) => (unreachable(&self.base, &error), None),
-            };
-            let wait = asked.unwrap_or(pause);
-            if begun.elapsed() + wait > patience.limit() {
-                return Err(failure);
+        patiently(patience, || self.once(attempted, build())).await
+    }
+
+    /// The status and the whole body: an answer that breaks off is as lost as one that never came.
+    pub async fn exchange(
+        &self,
+        attempted: &str,
+        patience: Patience,
+        build: impl Fn() -> RequestBuilder,
+    ) -> Result<(u16, Bytes), Failure> {
+        patiently(patience, || async {
+            let response = self.once(attempted, build()).await?;
+            let status = response.status().as_u16();
+            match response.bytes().await {
+                Ok(body) => Ok((status, body)),
+                Err(error) => Err((broke_off(attempted, &root_cause(&error)), None)),
             }
-            tokio::time::sleep(wait).await;
-            pause = (pause * 2).min(Duration::from_secs(10));
+        })
+        .await
+    }
+
+    async fn once(&self, attempted: &str, request: RequestBuilder) -> Result<Response, Again> {
+        match request.send().await {
+            Ok(response) if !matches!(response.status().as_u16(), 429 | 502 | 503 | 504) => Ok(response),
+            Ok(response) => {
+                let asked = retry_after(&response);
+                Err((refusal(attempted, response).await, asked))
+            }
+            Err(error) => Err((unreachable(&self.base, &error), None)),
         }
     }
+}
+
+/// Worth another try, perhaps after the time that the server asked for.
+type Again = (Failure, Option<Duration>);
+
+async fn patiently<T, F: Future<Output = Result<T, Again>>>(
+    patience: Patience,
+    attempt: impl Fn() -> F,
+) -> Result<T, Failure> {
+    let begun = Instant::now();
+    let mut pause = Duration::from_millis(150);
+    loop {
+        let (failure, asked) = match attempt().await {
+            Ok(done) => return Ok(done),
+            Err(again) => again,
+        };
+        let wait = asked.unwrap_or(pause);
+        if begun.elapsed() + wait > patience.limit() {
+            return Err(failure);
+        }
+        tokio::time::sleep(wait).await;
+        pause = (pause * 2).min(Duration::from_secs(10));
+    }
+}
+
+/// A whole answer, if it is not a refusal.
+fn accepted(attempted: &str, status: u16, body: &[u8]) -> Result<Value, Failure> {
+    match StatusCode::from_u16(status) {
+        Ok(status) if !status.is_success() => Err(refusal_of(attempted, status, body)),
+        Ok(_) | Err(_) => json(attempted, body),
+    }
+}
+
+/// The transfer of something stopped before its end.
+pub fn broke_off(attempted: &str, why: &str) -> Failure {
+    Failure::new(Exit::Unreachable, format!("cannot {attempted}: the answer broke off: {why}"))
 }
 
 fn retry_after(response: &Response) -> Option<Duration> {
@@ -251,13 +302,11 @@ pub fn encode(text: &str) -> String {
 }
 
 /// An answer as JSON. An empty one is null.
-pub async fn read(attempted: &str, response: Response) -> Result<Value, Failure> {
-    let cut = |why: String| Failure::new(Exit::Unreachable, format!("cannot {attempted}: the answer broke off: {why}"));
-    let bytes = response.bytes().await.map_err(|error| cut(root_cause(&error)))?;
-    if bytes.is_empty() {
+pub fn json(attempted: &str, body: &[u8]) -> Result<Value, Failure> {
+    if body.is_empty() {
         return Ok(Value::Null);
     }
-    serde_json::from_slice(&bytes).map_err(|error| {
+    serde_json::from_slice(body).map_err(|error| {
         Failure::other(format!("cannot {attempted}: the answer is not JSON: {error}"))
             .hint("is this the URL of a DSG server?")
     })
@@ -281,7 +330,11 @@ pub async fn refusal(attempted: &str, mut response: Response) -> Failure {
         }
         body.extend_from_slice(&piece);
     }
-    match serde_json::from_slice::<Problem>(&body) {
+    refusal_of(attempted, status, &body)
+}
+
+pub fn refusal_of(attempted: &str, status: StatusCode, body: &[u8]) -> Failure {
+    match serde_json::from_slice::<Problem>(body) {
         Ok(problem) => Failure::refused(attempted, problem),
         Err(_) => unnamed_refusal(attempted, status),
     }

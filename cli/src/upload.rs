@@ -6,7 +6,7 @@ use std::time::Duration;
 use dsg_schemas::api::{BlobHave, Upload, Uploads};
 use dsg_schemas::limits::BLOB_PIECE_BYTES;
 use futures_util::{StreamExt, TryStreamExt, stream};
-use reqwest::Method;
+use reqwest::{Method, StatusCode};
 
 use crate::client::{self, Client, Patience};
 use crate::exit::{Exit, Failure};
@@ -110,10 +110,12 @@ async fn put(
             .body(piece.clone())
             .timeout(PIECE)
     };
-    let response = client.answer(attempted, Patience::Long, build).await?;
+    let (status, body) = client.exchange(attempted, Patience::Long, build).await?;
     // 409: it has more, or less, than we thought. It says how much.
-    if response.status().is_success() || response.status().as_u16() == 409 {
-        return client::understand(attempted, client::read(attempted, response).await?);
+    match StatusCode::from_u16(status) {
+        Ok(StatusCode::CONFLICT) | Err(_) => {}
+        Ok(status) if status.is_success() => {}
+        Ok(status) => return Err(client::refusal_of(attempted, status, &body)),
     }
-    Err(client::refusal(attempted, response).await)
+    client::understand(attempted, client::json(attempted, &body)?)
 }
