@@ -8,6 +8,8 @@ pub const SPEC_BYTES: usize = 1 << 20;
 pub const SPEC_NODES: usize = 200_000;
 /// Nesting in one job file. The deepest documented key is at 6.
 pub const SPEC_DEPTH: usize = 32;
+/// Problems said of one job file: nobody reads on, and looking for more costs time.
+pub const SPEC_PROBLEMS: usize = 100;
 /// Retry rules of one job: they are walked at each failure.
 pub const RETRY_RULES: usize = 20;
 /// Requeues that the grid grants one chunk for its own failures (lost runner, failed pull) before it gives up.

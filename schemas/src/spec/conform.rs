@@ -18,7 +18,11 @@ pub fn conform(filled: &Node, report: &mut Report) -> Option<Job> {
     let mut wrong: Vec<Wrong> = Vec::new();
     for error in STRICT.validator.iter_errors(&value) {
         translate(&error, &value, &mut wrong);
+        if wrong.len() > limits::SPEC_PROBLEMS {
+            break;
+        }
     }
+    let hopeless = wrong.len() > limits::SPEC_PROBLEMS || report.is_full();
     let replaced = wrong.iter().any(|wrong| known::replaces_the_job(wrong.pointer.trim_start_matches('/')));
     let mut prune: Vec<(String, bool)> = report.muted().map(|pointer| (pointer.to_owned(), false)).collect();
     for Wrong { found, pointer, key_only } in wrong {
@@ -26,6 +30,9 @@ pub fn conform(filled: &Node, report: &mut Report) -> Option<Job> {
             report.add(found);
         }
         prune.push((pointer, key_only));
+    }
+    if hopeless {
+        return None;
     }
     // What is only a key too many goes first: it moves nothing else.
     prune.sort_by_key(|(_, key_only)| !*key_only);
@@ -232,7 +239,7 @@ fn translate(error: &ValidationError<'_>, root: &Value, wrong: &mut Vec<Wrong>) 
     match error.kind() {
         ValidationErrorKind::AdditionalProperties { unexpected } => {
             let known = properties(error);
-            for key in unexpected {
+            for key in unexpected.iter().take(limits::SPEC_PROBLEMS + 1) {
                 let place = format!("{pointer}/{}", step(key));
                 wrong.push(Wrong { found: unknown_key(key, &place, &known), pointer: place, key_only: true });
             }

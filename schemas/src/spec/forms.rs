@@ -51,7 +51,7 @@ pub fn gather<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Gather>,
 
 pub fn gather_schema(generator: &mut SchemaGenerator) -> Schema {
     let step = generator.subschema_for::<Gather>();
-    json_schema!({"anyOf": [step, {"type": "array", "items": step, "minItems": 1}]})
+    json_schema!({"anyOf": [step, {"type": "array", "items": step, "minItems": 1, "maxItems": 100}]})
 }
 
 /// One reason or a list of reasons.

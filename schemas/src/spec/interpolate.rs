@@ -18,6 +18,9 @@ pub fn put(params: &Params, report: &mut Report) -> Node {
 }
 
 fn walk(node: &mut Node, pointer: &mut String, params: &Params, report: &mut Report) {
+    if report.is_full() {
+        return;
+    }
     if let Some(c) = node.text().and_then(|text| text.chars().find(|c| hidden(*c))) {
         report.add(Found::new(Rule::ControlCharacter, pointer.as_str(), hidden_message(c)).value(Value::Null));
         report.mute(pointer.as_str());

@@ -38,6 +38,8 @@ pub fn parse(text: &str) -> Result<Node, Box<Found>> {
             max_anchors: 100,
             max_depth: limits::SPEC_DEPTH,
             max_documents: 1,
+            max_total_scalar_bytes: limits::SPEC_BYTES,
+            max_recorded_anchor_bytes: limits::SPEC_BYTES / 8,
         },
     };
     match serde_saphyr::from_str_with_options::<Spanned<Raw>>(text, options) {
@@ -159,8 +161,12 @@ fn too_much(breach: &serde_saphyr::budget::BudgetBreach) -> Found {
             Found::new(Rule::SeveralDocuments, "", "the job file holds several YAML documents (`---`)")
                 .hint("write one file per job")
         }
-        _ => Found::new(Rule::TooLarge, "", format!("the job file holds more than {} values", limits::SPEC_NODES))
-            .hint("put long lists into a file and use `chunks.rows`"),
+        _ => Found::new(
+            Rule::TooLarge,
+            "",
+            format!("the job file holds more than {} values, or too much text, aliases counted", limits::SPEC_NODES),
+        )
+        .hint("put long lists into a file and use `chunks.rows`"),
     }
 }
 

@@ -3,6 +3,7 @@ use serde_json::Value;
 
 use super::node::{self, Node};
 use crate::api::SpecProblem;
+use crate::limits;
 
 macro_rules! rules {
     ($($name:ident = $word:literal,)*) => {
@@ -29,6 +30,7 @@ rules! {
     NotFinite = "not_finite",
     ControlCharacter = "control_character",
     UnquotedReference = "unquoted_reference",
+    TooManyProblems = "too_many_problems",
     // its shape
     UnknownKey = "unknown_key",
     MissingKey = "missing_key",
@@ -211,12 +213,21 @@ impl Report {
     }
 
     pub fn add(&mut self, found: Found) {
-        if !self.is_muted(&found.pointer) {
+        if !self.is_full() && !self.is_muted(&found.pointer) {
             let problem = found.place_in(Some(&self.root));
             if !self.problems.contains(&problem) {
                 self.problems.push(problem);
             }
+            if self.is_full() {
+                let message = format!("there are more than {} problems; the rest is not listed", limits::SPEC_PROBLEMS);
+                self.problems.push(Found::new(Rule::TooManyProblems, "", message).place_in(None));
+            }
         }
+    }
+
+    /// Nobody reads on, and a hostile file could go on for ever.
+    pub fn is_full(&self) -> bool {
+        self.problems.len() >= limits::SPEC_PROBLEMS
     }
 
     pub fn mute(&mut self, pointer: impl Into<String>) {

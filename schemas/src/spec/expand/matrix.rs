@@ -3,13 +3,13 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value};
 
-use super::items::{Shape, ShapeSoFar};
+use super::items::Shape;
 use crate::limits;
 use crate::spec::job::Matrix;
 use crate::spec::problem::{Found, Report, Rule};
 
 /// Comparisons that `exclude` and `include` may cost at submit.
-const WORK: u64 = 20_000_000;
+const WORK: u64 = 5_000_000;
 
 #[derive(Clone, Debug)]
 pub struct Combinations {
@@ -138,8 +138,25 @@ impl Combinations {
         include.iter().all(|(name, value)| original.get(name).is_none_or(|known| known == value))
     }
 
+    /// Found by positions, without making a single combination.
     fn joins_any(&self, position: usize) -> bool {
-        (0..self.kept()).any(|index| Self::joins(&self.matrix.include[position], &self.original(index)))
+        let include = &self.matrix.include[position];
+        let fixed = positions(&self.matrix, include);
+        if fixed.len() < include.keys().filter(|name| self.is_axis(name)).count() {
+            return false;
+        }
+        let fits = |base: u64| {
+            let picks = self.picks(base);
+            fixed.iter().all(|(axis, value)| picks[*axis] == *value)
+        };
+        match &self.kept {
+            None => self.base > 0,
+            Some(kept) => kept.iter().any(|base| fits(u64::from(*base))),
+        }
+    }
+
+    fn is_axis(&self, name: &str) -> bool {
+        self.matrix.axes.iter().any(|(axis, _)| axis == name)
     }
 
     pub fn item(&self, index: u64) -> Value {
@@ -166,14 +183,24 @@ impl Combinations {
         (axes + includes) as u64 + 3
     }
 
+    /// Every combination has the axes, and what an include without any axis adds; the rest is had by some.
     pub fn shape(&self) -> Shape {
-        if self.matrix.include.is_empty() {
-            let all: BTreeSet<String> = self.matrix.axes.iter().map(|(name, _)| name.clone()).collect();
-            return Shape::Columns { all, some: BTreeSet::new(), values: false };
+        let axes = || self.matrix.axes.iter().map(|(name, _)| name.clone());
+        let Matrix { axes: _, exclude: _, include } = &self.matrix;
+        let everywhere = include.iter().filter(|include| !include.keys().any(|name| self.is_axis(name)));
+        let mut all: Option<BTreeSet<String>> =
+            (self.kept() > 0).then(|| axes().chain(everywhere.flat_map(|include| include.keys().cloned())).collect());
+        for position in &self.added {
+            let keys = &include[*position];
+            match &mut all {
+                Some(all) => all.retain(|name| keys.contains_key(name)),
+                None => all = Some(keys.keys().cloned().collect()),
+            }
         }
-        let mut so_far = ShapeSoFar::default();
-        (0..self.len()).for_each(|index| so_far.add(&self.item(index)));
-        so_far.shape()
+        let all = all.unwrap_or_default();
+        let any = axes().chain(include.iter().flat_map(|include| include.keys().cloned()));
+        let some = any.filter(|name| !all.contains(name)).collect();
+        Shape::Columns { all, some, values: false }
     }
 }
 
@@ -218,6 +245,26 @@ mod tests {
         assert_eq!(left, [r#"{"a":2,"b":4}"#]);
         let back = items(json!({"a": [1, 2], "exclude": [{"a": 1}], "include": [{"a": 1, "x": 0}]}));
         assert_eq!(back, [r#"{"a":2}"#, r#"{"a":1,"x":0}"#]);
+    }
+
+    #[test]
+    fn a_column_counts_only_if_every_item_has_it() {
+        let cases = [
+            (json!({"a": [1, 2], "include": [{"x": 1}]}), vec!["a", "x"], vec![]),
+            (json!({"a": [1, 2], "include": [{"a": 1, "x": 1}]}), vec!["a"], vec!["x"]),
+            (json!({"a": [1, 2], "b": [1], "include": [{"a": 3, "x": 1}]}), vec!["a"], vec!["b", "x"]),
+            (json!({"include": [{"a": 3, "x": 1}, {"a": 4}]}), vec!["a"], vec!["x"]),
+            (json!({"a": [1], "exclude": [{"a": 1}], "include": [{"a": 1, "x": 1}]}), vec!["a", "x"], vec![]),
+        ];
+        for (matrix, all, some) in cases {
+            let combinations = build(&serde_json::from_value(matrix.clone()).expect("a matrix")).expect("sound");
+            let set = |names: Vec<&str>| names.into_iter().map(str::to_owned).collect::<BTreeSet<String>>();
+            assert_eq!(
+                combinations.shape(),
+                Shape::Columns { all: set(all), some: set(some), values: false },
+                "{matrix}"
+            );
+        }
     }
 
     #[test]

@@ -92,9 +92,11 @@ pub struct Job {
     pub retry: Retry,
     /// Files that the container finds.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 1000))]
     pub inputs: Vec<Input>,
     /// Files that the container leaves, to be kept.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 1000))]
     pub outputs: Vec<Output>,
     /// How the work is split.
     pub chunks: Chunks,
@@ -263,6 +265,7 @@ pub struct Gather {
     pub retry: Option<Retry>,
     /// run: files that it leaves.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 1000))]
     pub outputs: Vec<Output>,
 }
 
