@@ -3,7 +3,9 @@
 //! life can find those of its first.
 //!
 //! `command: [pretend, run_ms=20, exit=3, lines=5]`; see [`Script`] for all words. Anything else succeeds at once.
-use std::collections::{BTreeMap, HashMap};
+mod script;
+
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -18,75 +20,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::{Answer, ContainerPlan, Engine, Exit, Failure, Own, Piece, State, label};
 use crate::now_ms;
-
-/// What a pretended command does.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Script {
-    /// `run_ms=N`: how long it runs; `forever` ends by a stop only.
-    run_ms: u64,
-    forever: bool,
-    /// `exit=N`
-    exit: i32,
-    /// `oom=true`: its memory limit is reached.
-    oom: bool,
-    /// `lines=N`, `errors=N`: lines on stdout and stderr.
-    lines: u64,
-    errors: u64,
-    /// `line_bytes=N`: how long each line is, newline included.
-    line_bytes: usize,
-    /// `every_ms=N`: a line every so often, in place of all at once.
-    every_ms: u64,
-    /// `write=PATH=TEXT`: a file in the container.
-    files: BTreeMap<String, String>,
-    /// `deaf=true`: TERM is ignored.
-    deaf: bool,
-    /// `bad_command=true`: cannot be started.
-    bad_command: bool,
-    /// `cut_attach=true`: the live stream breaks off after half, as engines do; the log has all of it.
-    cut_attach: bool,
-}
-
-impl Script {
-    fn read(plan: &ContainerPlan) -> Script {
-        let mut script = Script::default();
-        for word in &plan.command {
-            let Some((key, value)) = word.split_once('=') else { continue };
-            let number = || value.parse::<u64>().unwrap_or(0);
-            match key {
-                "run_ms" if value == "forever" => script.forever = true,
-                "run_ms" => script.run_ms = number(),
-                "exit" => script.exit = value.parse().unwrap_or(0),
-                "oom" => script.oom = value == "true",
-                "lines" => script.lines = number(),
-                "errors" => script.errors = number(),
-                "line_bytes" => script.line_bytes = number() as usize,
-                "every_ms" => script.every_ms = number(),
-                "deaf" => script.deaf = value == "true",
-                "bad_command" => script.bad_command = value == "true",
-                "cut_attach" => script.cut_attach = value == "true",
-                "write" => {
-                    if let Some((path, text)) = value.split_once('=') {
-                        script.files.insert(path.to_owned(), text.to_owned());
-                    }
-                }
-                _ => {}
-            }
-        }
-        script
-    }
-
-    fn line(&self, stream: Stream, n: u64) -> Bytes {
-        let mut line = match stream {
-            Stream::Stdout => format!("line {n}"),
-            Stream::Stderr => format!("error {n}"),
-        };
-        while line.len() + 1 < self.line_bytes {
-            line.push('.');
-        }
-        line.push('\n');
-        line.into()
-    }
-}
+use script::{Script, archive};
 
 struct Container {
     plan: ContainerPlan,
@@ -493,23 +427,4 @@ fn is_live(state: &State) -> bool {
 
 fn missing(id: &str) -> Failure {
     failure(EndReason::EngineError, format!("there is no container {id}"))
-}
-
-/// As an engine would pack `path`: a file alone, or a folder with everything below it.
-fn archive(files: &BTreeMap<String, String>, path: &str) -> Option<Vec<u8>> {
-    let path = path.trim_end_matches('/');
-    let base = path.rsplit('/').next().unwrap_or(path);
-    let mut archive = tar::Builder::new(Vec::new());
-    let mut found = false;
-    for (name, text) in files {
-        let Some(under) = name.strip_prefix(path).filter(|under| under.is_empty() || under.starts_with('/')) else {
-            continue;
-        };
-        let mut header = tar::Header::new_gnu();
-        header.set_size(text.len() as u64);
-        header.set_mode(0o644);
-        archive.append_data(&mut header, format!("{base}{under}"), text.as_bytes()).ok()?;
-        found = true;
-    }
-    archive.into_inner().ok().filter(|_| found)
 }
