@@ -17,7 +17,7 @@ use crate::store::{Reader, Store, StoreError};
 use crate::views;
 use crate::web::In;
 
-/// The lines of chunks from `from` on, at most [`BATCH`].
+/// The lines of chunks from `from` on, at most `BATCH`.
 pub fn lines(rows: &Reader<'_>, plan: &Plan, job: JobId, from: u32) -> Result<Vec<ManifestLine>, StoreError> {
     let mut touched = touched(rows, job, from)?.into_iter().peekable();
     let mut lines = Vec::new();

@@ -53,7 +53,7 @@ impl SafeUrl {
     fn under(mut self, piece: &str) -> SafeUrl {
         self.0.push('/');
         match piece {
-            "." | ".." => self.0.push_str("_"),
+            "." | ".." => self.0.push('_'),
             piece => encode(piece, &mut self.0),
         }
         self

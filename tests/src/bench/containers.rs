@@ -4,12 +4,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
+use bollard::models::ContainerCreateBody;
 use bollard::query_parameters::{
-    AttachContainerOptionsBuilder, CreateContainerOptions, InspectContainerOptions, RemoveContainerOptionsBuilder, StartContainerOptions,
-    WaitContainerOptions,
+    AttachContainerOptionsBuilder, CreateContainerOptions, InspectContainerOptions, RemoveContainerOptionsBuilder,
+    StartContainerOptions, WaitContainerOptions,
 };
 use bollard::{API_DEFAULT_VERSION, Docker};
-use bollard::models::ContainerCreateBody;
 use dsg_runner::container::docker::{ConnectOptions, DockerEngine, connect};
 use dsg_runner::container::{ContainerPlan, Engine as _};
 use dsg_schemas::api::JobState;
@@ -28,7 +28,8 @@ pub async fn overhead(socket: &str) -> Result<()> {
     let cpus = AT_ONCE.to_string();
     lab.add_runner("ada", &["--engine", &format!("unix://{socket}"), "--cpus", &cpus, "--memory", "4GiB"]).await?;
     let docker = Docker::connect_with_unix(socket, 120, API_DEFAULT_VERSION)?;
-    let engine = connect(&ConnectOptions { engine: Some(format!("unix://{socket}")), state: lab.path("bench") }).await?;
+    let engine =
+        connect(&ConnectOptions { engine: Some(format!("unix://{socket}")), state: lab.path("bench") }).await?;
     let body = body(&docker, &engine).await?;
     // One unmeasured run of each, so that neither pays for the first use of the image.
     straight(&docker, &body, AT_ONCE).await?;
@@ -62,7 +63,9 @@ async fn body(docker: &Docker, engine: &DockerEngine) -> Result<ContainerCreateB
 }
 
 async fn through_the_grid(client: &Client, chunks: usize) -> Result<f64> {
-    let spec = format!("name: no-op\nimage: dsg-shell:1\nresources: {{cpus: 1, memory: 32MiB}}\ncommand: ['true']\nchunks: {{count: {chunks}}}\n");
+    let spec = format!(
+        "name: no-op\nimage: dsg-shell:1\nresources: {{cpus: 1, memory: 32MiB}}\ncommand: ['true']\nchunks: {{count: {chunks}}}\n"
+    );
     let begun = Instant::now();
     let job = client.submit(&spec).await?;
     let detail = client.ended(job).await?;

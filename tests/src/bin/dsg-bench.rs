@@ -26,7 +26,10 @@ async fn main() -> Result<()> {
             }
         }
         Ok(_) => {}
-        Err(_) => eprintln!("SKIPPED: log and containers need a Docker: {}", std::env::var("DSG_SKIP_DOCKER").unwrap_or_default()),
+        Err(_) => eprintln!(
+            "SKIPPED: log and containers need a Docker: {}",
+            std::env::var("DSG_SKIP_DOCKER").unwrap_or_default()
+        ),
     }
     Ok(())
 }
@@ -58,6 +61,12 @@ async fn log_latency(socket: &str) -> Result<()> {
     lab.add_runner("ada", &["--engine", &format!("unix://{socket}")]).await?;
     let found = log::latencies_ms(&lab.client).await?;
     let all = spread(&found);
-    println!("log_latency_ms_p50: {:.0} ms (of {} lines, {:.0} to {:.0})", all.median, found.len(), all.least, all.most);
+    println!(
+        "log_latency_ms_p50: {:.0} ms (of {} lines, {:.0} to {:.0})",
+        all.median,
+        found.len(),
+        all.least,
+        all.most
+    );
     Ok(())
 }

@@ -2,7 +2,7 @@
 //! itself, and demonstrations on a machine without an engine. Containers live as long as this value, so that a runner's second
 //! life can find those of its first.
 //!
-//! `command: [pretend, run_ms=20, exit=3, lines=5]`; see [`Script`] for all words. Anything else succeeds at once.
+//! `command: [pretend, run_ms=20, exit=3, lines=5]`; see `Script` for all words. Anything else succeeds at once.
 mod script;
 
 use std::collections::HashMap;
