@@ -37,10 +37,10 @@ browser: build ## only the journey in a real Chromium
 	@tests/lab/engines $(LAB) sh -c 'images/build shell $${DSG_TEST_DOCKER:+docker -H unix://$$DSG_TEST_DOCKER} && tests/lab/browser'
 
 sim: ## replay one simulator run: make sim SEED=17
-	SIM_SEED=$(SEED) cargo test --locked -p dsg-core --quiet simulator -- --nocapture
+	SIM_SEED=$(SEED) cargo test --locked -p dsg-core --quiet --test simulator -- --nocapture
 
 soak: ## the simulator over many seeds: make soak SEEDS=100000
-	SIM_SEEDS=$(or $(SEEDS),20000) cargo test --locked --release -p dsg-core --quiet simulator -- --nocapture
+	SIM_SEEDS=$(or $(SEEDS),20000) cargo test --locked --release -p dsg-core --quiet --test simulator -- --nocapture
 
 bench: ## the figures, one `name: value unit` each
 	cargo build --locked --release --workspace --bins
