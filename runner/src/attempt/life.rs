@@ -7,7 +7,7 @@ use dsg_schemas::wire::{Ended, Phase, StartOrder};
 use tokio::sync::{mpsc, watch as channel};
 
 use super::ship::Shipment;
-use super::tap::{Log, Tap};
+use super::tap::{Census, Log, Tap};
 use super::verdict::verdict;
 use super::watch::{Over, Watch};
 use super::{Halt, Shared, disk, failed, halted, inputs, outputs, prepare};
@@ -140,18 +140,28 @@ impl Life {
         })
     }
 
-    /// Compares with the engine's own log and takes what is missing.
+    /// Compares with the engine's own log and takes what is missing. Read twice only where it has more than arrived.
     async fn sweep(&self, container: &str, log: &Log) {
+        let mut census = Census::default();
         match self.shared.engine.logs(container, false).await {
             Ok(mut pieces) => {
-                let mut tap = Tap::default();
                 while let Some(piece) = pieces.recv().await {
-                    tap.take(log, &piece);
+                    census.count(&piece);
                 }
             }
             Err(failure) => {
                 let attempt = self.order.attempt;
                 tracing::warn!(%attempt, %failure, "cannot compare the output with the engine's log");
+                return;
+            }
+        }
+        if !census.is_more_than(log.spool().written()) {
+            return;
+        }
+        if let Ok(mut pieces) = self.shared.engine.logs(container, false).await {
+            let mut tap = Tap::default();
+            while let Some(piece) = pieces.recv().await {
+                tap.take(log, &piece);
             }
         }
     }

@@ -53,3 +53,54 @@ impl Tap {
         log.news.notify_one();
     }
 }
+
+/// How much an engine's own log has, and whether its counts mean anything: Docker's log holds text, and puts three bytes (U+FFFD) in the
+/// place of each byte that is no UTF-8, so that it seems to have more than the container wrote.
+#[derive(Debug, Default)]
+pub struct Census {
+    seen: LogHave,
+    /// The last bytes of each stream: a character may come in two pieces.
+    ends: [Vec<u8>; 2],
+    replaced: bool,
+}
+
+impl Census {
+    pub fn count(&mut self, piece: &Piece) {
+        let (seen, end) = match piece.stream {
+            Stream::Stdout => (&mut self.seen.stdout, &mut self.ends[0]),
+            Stream::Stderr => (&mut self.seen.stderr, &mut self.ends[1]),
+        };
+        *seen += piece.bytes.len() as u64;
+        end.extend_from_slice(&piece.bytes);
+        self.replaced |= end.windows(3).any(|bytes| bytes == "\u{fffd}".as_bytes());
+        let keep = end.len().saturating_sub(2);
+        end.drain(..keep);
+    }
+
+    /// Whether something of the container's output did not arrive.
+    pub fn is_more_than(&self, written: LogHave) -> bool {
+        !self.replaced && (self.seen.stdout > written.stdout || self.seen.stderr > written.stderr)
+    }
+}
+
+#[cfg(test)]
+mod census_tests {
+    use bytes::Bytes;
+
+    use super::*;
+
+    #[test]
+    fn more_is_more_unless_the_engine_replaced_bytes() {
+        let census = |pieces: &[&'static [u8]]| {
+            let mut census = Census::default();
+            for bytes in pieces {
+                census.count(&Piece { stream: Stream::Stdout, bytes: Bytes::from_static(bytes) });
+            }
+            census
+        };
+        let written = |stdout| LogHave { stdout, stderr: 0 };
+        assert!(!census(&[b"abc"]).is_more_than(written(3)));
+        assert!(census(&[b"ab", b"cd"]).is_more_than(written(3)));
+        assert!(!census(&[b"a\xef", b"\xbf\xbdb"]).is_more_than(written(3)), "one byte became three");
+    }
+}
