@@ -19,11 +19,12 @@ pub struct Lab {
     pub client: Client,
 }
 
-/// Where the programs lie: beside the folder of the test that is running.
+/// Where the programs lie: beside the one that is running (a benchmark), or a folder above it (a test).
 pub fn program(name: &str) -> PathBuf {
-    let test = std::env::current_exe().unwrap_or_default();
-    let folder = test.parent().and_then(Path::parent).unwrap_or(Path::new("."));
-    folder.join(name)
+    let running = std::env::current_exe().unwrap_or_default();
+    let beside = running.with_file_name(name);
+    let above = running.parent().and_then(Path::parent).unwrap_or(Path::new(".")).join(name);
+    if beside.exists() { beside } else { above }
 }
 
 impl Lab {
