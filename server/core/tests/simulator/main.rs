@@ -9,7 +9,6 @@ mod disk;
 mod host;
 mod people;
 mod proof;
-mod speed;
 mod world;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
