@@ -42,9 +42,10 @@ sim: ## replay one simulator run: make sim SEED=17
 soak: ## the simulator over many seeds: make soak SEEDS=100000
 	SIM_SEEDS=$(or $(SEEDS),20000) cargo test --locked --release -p dsg-core --quiet --test simulator -- --nocapture
 
-bench: ## the figures, one `name: value unit` each
+bench: ## the figures, one `name: value unit` each; some of them: make bench ONLY="idle grid log containers"
 	cargo build --locked --release --workspace --bins
-	@tests/lab/engines $(LAB) target/release/dsg-bench
+	@tests/lab/chromium || true
+	@tests/lab/engines $(LAB) sh -c 'images/build shell $${DSG_TEST_DOCKER:+docker -H unix://$$DSG_TEST_DOCKER} && target/release/dsg-bench $(ONLY)'
 
 bless: ## accept new snapshots, scenarios, messages and schemas after looking at the diff
 	cargo run --locked --quiet -p dsg-schemas --bin schemas

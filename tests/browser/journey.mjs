@@ -5,12 +5,11 @@ import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import path from 'node:path';
-import { chromium } from 'playwright-core';
+import { launch } from './chromium.mjs';
 
 const base = process.env.DSG_URL.replace(/\/$/, '');
 const pictures = process.argv[2];
 const PATIENCE = 120_000;
-const FLAGS = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync'];
 const axe = await readFile(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
 
 const SPEC = `name: browser-journey
@@ -38,7 +37,7 @@ gather: {mode: concat, from: result, output: all-results}
 const WRONG = SPEC.replace('cpus: 0.25', 'cpu: 0.25');
 const HOSTILE = `<img src=x onerror=alert(1)>"'><script>alert(2)</script>`;
 
-const browser = await chromium.launch({ executablePath: process.env.CHROMIUM || '/usr/bin/chromium', args: FLAGS });
+const browser = await launch();
 const complaints = [];
 let steps = 0;
 

@@ -1,68 +1,53 @@
-//! From a line written in a container to the line at the far end of the event stream that the log viewer reads.
-use std::time::Duration;
+//! From a line written in a container to the line in the page: a real engine, the real log viewer in a real Chromium.
+use std::path::Path;
+use std::process::Stdio;
 
-use anyhow::{Context, Result, bail};
-use dsg_schemas::api::{ChunkState, LogPage};
-use futures_util::StreamExt;
+use anyhow::{Context, Result, ensure};
+use dsg_schemas::api::{Act, ChunkState, LoginLink};
 use reqwest::Method;
+use tokio::process::Command;
 
 use crate::client::Client;
 
-/// A container that writes the machine's uptime (steps of 10 ms), so that each line carries the moment of its birth.
+const BROWSER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/browser");
+/// Lines that are timed.
+const LINES: usize = 100;
+/// Writes the machine's uptime, so that each line carries the moment of its birth; until it is cancelled.
 const SPEC: &str = "name: clock
 image: dsg-shell:1
 resources: {cpus: 0.25, memory: 32MiB}
+timeouts: {run: 5m}
 chunks: {count: 1}
 script: |
-  i=0
-  while [ $i -lt 60 ]; do i=$((i + 1)); read up rest < /proc/uptime; echo $up; sleep 0.1; done
+  while read up rest < /proc/uptime; do echo $up; sleep 0.1; done
 ";
 
-/// Milliseconds of each line that arrived.
-pub async fn latencies_ms(client: &Client) -> Result<Vec<f64>> {
-    let job = client.submit(SPEC).await?;
-    let attempt = client
-        .eventually("the clock runs", |client| async move {
-            let chunk = client.chunk_at(job, 0).await?;
-            let running = chunk.chunk.state == ChunkState::Running;
-            Ok(chunk.history.last().filter(|_| running).map(|attempt| attempt.id))
-        })
-        .await?;
-    let path = format!("/api/v1/attempts/{attempt}/log/follow?from=0");
-    let answer =
-        client.request(Method::GET, &path).timeout(Duration::from_secs(120)).send().await?.error_for_status()?;
-    let mut body = answer.bytes_stream();
-    let mut text = String::new();
-    let mut found = Vec::new();
-    let mut first = true;
-    while let Some(piece) = body.next().await {
-        text.push_str(&String::from_utf8_lossy(&piece?));
-        while let Some(end) = text.find("\n\n") {
-            let event: String = text.drain(..end + 2).collect();
-            let Some(data) = event.lines().find_map(|line| line.strip_prefix("data:")) else { continue };
-            let page: LogPage = serde_json::from_str(data.trim()).with_context(|| data.to_owned())?;
-            let now = uptime_seconds()?;
-            // The first page holds what was written before anybody looked.
-            if !std::mem::take(&mut first) {
-                found.extend(
-                    page.lines
-                        .iter()
-                        .filter_map(|line| line.text.parse::<f64>().ok())
-                        .map(|born| (now - born) * 1000.0),
-                );
-            }
-            if page.ended {
-                if found.len() < 20 {
-                    bail!("only {} lines arrived while they were followed", found.len());
-                }
-                return Ok(found);
-            }
-        }
-    }
-    bail!("the event stream ended before the log did")
+/// Why there is no browser to measure in; `None` where there is one.
+pub fn missing() -> Option<&'static str> {
+    let there = Path::new(BROWSER).join("node_modules/playwright-core").exists();
+    (!there).then_some("the packages of tests/browser are not installed; tests/lab/chromium installs them")
 }
 
-fn uptime_seconds() -> Result<f64> {
-    let text = std::fs::read_to_string("/proc/uptime")?;
-    Ok(text.split(' ').next().context("no uptime")?.parse()?)
+/// Milliseconds of each line, from the container's clock to the page's.
+pub async fn latencies_ms(client: &Client) -> Result<Vec<f64>> {
+    let job = client.submit(SPEC).await?;
+    client
+        .eventually("the clock runs", |client| async move {
+            Ok((client.chunk_at(job, 0).await?.chunk.state == ChunkState::Running).then_some(()))
+        })
+        .await?;
+    let link: LoginLink =
+        client.request(Method::POST, "/api/v1/login-links").send().await?.error_for_status()?.json().await?;
+    let driver = Command::new("node")
+        .arg(Path::new(BROWSER).join("latency.mjs"))
+        .arg(format!("{}/jobs/{job}/chunks/main/0", client.url))
+        .arg(LINES.to_string())
+        .env("DSG_LOGIN_URL", &link.url)
+        .stderr(Stdio::inherit())
+        .output()
+        .await
+        .context("starting node")?;
+    client.act(Act::Cancel { job }).await?;
+    ensure!(driver.status.success(), "latency.mjs ended with {}", driver.status);
+    serde_json::from_slice(&driver.stdout).context("latency.mjs prints a list of numbers")
 }
