@@ -169,30 +169,5 @@ fn why_none(error: &NvmlError, library: Option<&Path>) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_library_that_cannot_be_loaded_is_no_gpu_with_its_reason() {
-        let probe = GpuProbe::open(Some(Path::new("/nowhere/libnvidia-ml.so.1")));
-        let found = probe.gpus();
-        assert!(found.gpus.is_empty() && probe.load().is_empty());
-        let note = found.note.expect("a reason");
-        assert!(note.contains("/nowhere/libnvidia-ml.so.1"), "{note}");
-    }
-
-    #[test]
-    fn each_state_of_the_driver_says_what_to_do() {
-        let cases = [
-            (NvmlError::LibRmVersionMismatch, "reboot"),
-            (NvmlError::DriverNotLoaded, "modprobe"),
-            (NvmlError::NoPermission, "/dev/nvidia"),
-            (NvmlError::LibraryNotFound, "no NVIDIA driver"),
-            (NvmlError::FailedToLoadSymbol("nvmlInit_v2".into()), "nvmlInit_v2"),
-        ];
-        for (error, words) in cases {
-            let told = why_none(&error, None);
-            assert!(told.starts_with("no GPUs: ") && told.contains(words), "{told}");
-        }
-    }
-}
+#[path = "gpu_tests.rs"]
+mod tests;
