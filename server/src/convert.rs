@@ -1,7 +1,7 @@
 //! From a checked job to what the core must know of it: the spec's words become needs and policy.
 use dsg_core::event::SpecBytes;
 use dsg_core::policy::{GatherPolicy, Needs, StagePolicy, Submission};
-use dsg_schemas::spec::{Constraints, Gather, GatherMode, GatherWhen, Gpus, Job, Network, Resources, Retry};
+use dsg_schemas::spec::{Gather, GatherMode, GatherWhen, Gpus, Job, Network, Output, Resources, Retry};
 
 /// Space reserved on the runner where a job does not say: enough for logs and small outputs.
 const DISK_BYTES: u64 = 64 << 20;
@@ -25,21 +25,28 @@ pub fn submission(job: &Job, chunks: u32, owner: String, request: Option<String>
             parallelism: job.chunks.parallelism,
             per_runner: job.chunks.per_runner,
             queue_timeout_ms: job.timeouts.queue.map(|limit| limit.0),
+            required_outputs: required(&job.outputs),
         },
         gather: gather(job),
         spec,
     }
 }
 
-/// `None` where nothing is gathered. Partial only if every step accepts missing chunks: a step that wants all must not be fed holes.
+fn required(outputs: &[Output]) -> Vec<String> {
+    outputs.iter().filter(|output| output.required).map(|output| output.name.clone()).collect()
+}
+
+/// `None` where nothing is gathered. Each step has its own `when`: with chunks missing, those are done that accept it.
 fn gather(job: &Job) -> Option<GatherPolicy> {
     let server_steps = job.gather.iter().any(|step| match step.mode {
         GatherMode::Concat | GatherMode::Csv => true,
         GatherMode::Run => false,
     });
-    let partial = job.gather.iter().all(|step| step.when == GatherWhen::Partial);
+    let partial = job.gather.iter().any(|step| step.when == GatherWhen::Partial);
     let run = job.gather.iter().find(|step| step.mode == GatherMode::Run);
-    (!job.gather.is_empty()).then(|| GatherPolicy { partial, server_steps, run: run.map(|step| run_policy(job, step)) })
+    let run_partial = run.is_some_and(|step| step.when == GatherWhen::Partial);
+    let run = run.map(|step| run_policy(job, step));
+    (!job.gather.is_empty()).then_some(GatherPolicy { partial, run_partial, server_steps, run })
 }
 
 /// The one chunk of `mode: run`: its own resources and retry, or the job's; never the job's GPUs, which it did not ask for itself.
@@ -50,11 +57,12 @@ fn run_policy(job: &Job, step: &Gather) -> StagePolicy {
     StagePolicy {
         chunks: 1,
         needs: needs(&resources, job.network),
-        constraints: Constraints { prefer: Default::default(), ..job.constraints.clone() },
+        constraints: job.constraints.clone(),
         retry,
         parallelism: None,
         per_runner: None,
         queue_timeout_ms: queue.map(|limit| limit.0),
+        required_outputs: required(&step.outputs),
     }
 }
 
@@ -108,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn gather_is_partial_only_if_every_step_is() {
+    fn each_gather_step_has_its_own_when() {
         let steps = |when: &str| {
             json!({"gather": [
                 {"mode": "csv", "from": "o", "output": "t", "when": "partial"},
@@ -117,10 +125,10 @@ mod tests {
         };
         let both =
             submission(&job(steps("partial")), 3, String::new(), None, Vec::new().into()).gather.expect("a gather");
-        assert!(both.partial && both.server_steps);
+        assert!(both.partial && both.run_partial && both.server_steps);
         assert_eq!(both.run.expect("a run step").needs.gpus, 0, "the job's GPUs are not the gather's");
         let one =
             submission(&job(steps("succeeded")), 3, String::new(), None, Vec::new().into()).gather.expect("a gather");
-        assert!(!one.partial);
+        assert!(one.partial && !one.run_partial);
     }
 }

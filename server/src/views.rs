@@ -163,6 +163,7 @@ mod tests {
             parallelism: None,
             per_runner: None,
             queue_timeout_ms: None,
+            required_outputs: Vec::new(),
         };
         let json = serde_json::json!({
             "id": JobId(1), "request": null, "name": "n", "owner": "o", "labels": {}, "image": "i", "priority": 50, "state": state, "held": false,

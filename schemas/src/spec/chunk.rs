@@ -91,11 +91,7 @@ impl Plan {
             if json.len() <= limits::ITEM_ENV_BYTES {
                 set("DSG_ITEM", json);
             }
-            let columns: Vec<(String, String)> = match &scene.first {
-                Value::Object(map) => map.iter().map(|(name, value)| (variable(name), text_of(value))).collect(),
-                value => vec![("VALUE".to_owned(), text_of(value))],
-            };
-            for (name, value) in columns.into_iter().filter(|(_, value)| value.len() <= limits::ITEM_ENV_BYTES) {
+            for (name, value) in columns(&scene.first) {
                 set(&format!("ITEM_{name}"), value);
             }
         }
@@ -125,6 +121,29 @@ fn default_label(plan: &Plan, scene: &Scene<'_>) -> String {
         (false, true) => short(&scene.first),
         (false, false) => format!("{} … {}", short(&scene.first), short(&scene.last)),
     }
+}
+
+/// The variables of an item, without those that are too long, and without names that stand for several columns: which of them
+/// would be meant, nobody can know.
+fn columns(item: &Value) -> BTreeMap<String, String> {
+    let Value::Object(map) = item else {
+        return [("VALUE".to_owned(), text_of(item))].into_iter().filter(|(_, value)| fits(value)).collect();
+    };
+    let shared = shared_variables(map.keys().map(String::as_str));
+    let each = map.iter().map(|(name, value)| (variable(name), text_of(value)));
+    each.filter(|(name, value)| fits(value) && !shared.contains_key(name)).collect()
+}
+
+fn fits(value: &str) -> bool {
+    value.len() <= limits::ITEM_ENV_BYTES
+}
+
+/// Variables that several of these columns would become, with the columns.
+pub fn shared_variables<'c>(columns: impl Iterator<Item = &'c str>) -> BTreeMap<String, Vec<&'c str>> {
+    let mut all: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+    columns.for_each(|column| all.entry(variable(column)).or_default().push(column));
+    all.retain(|_, columns| columns.len() > 1);
+    all
 }
 
 /// `learning-rate` to `LEARNING_RATE`.

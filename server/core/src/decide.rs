@@ -73,6 +73,11 @@ fn by_rule(retry: &Retry, chunk: &ChunkRow, position: usize, rule: &RetryRule) -
     Decision::Again { charge, delay_ms }
 }
 
+/// Whether a rule takes this end for a success.
+pub(crate) fn accepts(retry: &Retry, reason: EndReason, exit_code: Option<i32>) -> bool {
+    first_match(retry, reason, exit_code).is_some_and(|(_, rule)| rule.action == RetryAction::Accept)
+}
+
 /// Which budget paid for this reason: what has to be given back if the end turns out not to have been one.
 pub(crate) fn charged(retry: &Retry, reason: EndReason) -> Charge {
     match first_match(retry, reason, None) {

@@ -8,7 +8,7 @@ use dsg_schemas::reason::{Blame, EndReason};
 use dsg_schemas::wire::Ended;
 
 use crate::attempt::Standing;
-use crate::decide::{Charge, Decision, POISON_RUNNERS, charged, decide};
+use crate::decide::{Charge, Decision, POISON_RUNNERS, accepts, charged, decide};
 use crate::event::Millis;
 use crate::grid::Grid;
 use crate::row::{AttemptRow, Stopped};
@@ -70,6 +70,7 @@ impl Grid {
         }
         match was {
             Standing::Current => {
+                let ended = self.with_required_outputs(&row, ended);
                 row.started_ms =
                     row.started_ms.or_else(|| (ended.run_ms > 0).then_some(now.saturating_sub(ended.run_ms)));
                 let seen = row.seen;
@@ -92,6 +93,20 @@ impl Grid {
             }
             Standing::Stopping { fenced: true, .. } | Standing::Lost => {}
         }
+    }
+
+    /// Whatever a runner says: without its required outputs nothing counts as a success.
+    fn with_required_outputs(&self, attempt: &AttemptRow, ended: Ended) -> Ended {
+        let job = self.jobs.get(&attempt.chunk.job);
+        let Some(policy) = job.and_then(|job| job.row.policy(attempt.chunk.stage)) else { return ended };
+        let accepted = accepts(&policy.retry, ended.reason, ended.exit_code);
+        if ended.reason != EndReason::Succeeded && !accepted {
+            return ended;
+        }
+        let is_there = |name: &&String| ended.outputs.iter().any(|file| file.name == **name);
+        let Some(missing) = policy.required_outputs.iter().find(|name| !is_there(name)) else { return ended };
+        let message = format!("its runner reported no output `{missing}`, which is required");
+        Ended { reason: EndReason::OutputMissing, message, ..ended }
     }
 
     pub(crate) fn write_ended(&mut self, row: &AttemptRow) {

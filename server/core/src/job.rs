@@ -9,7 +9,7 @@ use crate::bits::Bits;
 use crate::event::Millis;
 use crate::policy::{Needs, StagePolicy};
 use crate::queue::ClassId;
-use crate::row::{BLOCK, ChunkRow, JobRow};
+use crate::row::{BLOCK, ChunkEnd, ChunkRow, JobRow};
 
 pub(crate) struct Job {
     pub row: JobRow,
@@ -185,6 +185,24 @@ impl JobRow {
     pub(crate) fn deadline_ms(&self) -> Option<Millis> {
         let from = self.submitted_ms.max(self.retried_ms.unwrap_or(0));
         self.job_timeout_ms.map(|timeout| from.saturating_add(timeout))
+    }
+
+    /// What the row of a chunk says that no attempt touched, once it has ended.
+    pub fn untouched(&self, id: ChunkId, state: ChunkState) -> Option<ChunkRow> {
+        let end = match state {
+            ChunkState::Failed => self.untouched_failed.as_ref()?,
+            ChunkState::Cancelled => self.untouched_cancelled.as_ref()?,
+            ChunkState::Waiting
+            | ChunkState::Leased
+            | ChunkState::Running
+            | ChunkState::Storing
+            | ChunkState::Succeeded
+            | ChunkState::Skipped
+            | ChunkState::Held => return None,
+        };
+        let ChunkEnd { reason, message, ended_ms } = end.clone();
+        let fresh = ChunkRow::fresh(id, self.fresh_since_ms());
+        Some(ChunkRow { reason: Some(reason), message, ended_ms: Some(ended_ms), ..fresh })
     }
 
     /// Where a chunk goes that has to wait.

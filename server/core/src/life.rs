@@ -7,7 +7,7 @@ use crate::attempt::Standing;
 use crate::event::Millis;
 use crate::grid::Grid;
 use crate::job::counted;
-use crate::row::{JobRow, Stopped};
+use crate::row::{ChunkEnd, JobRow, Stopped};
 
 /// Where a job stands, by its chunks.
 enum Stage {
@@ -62,10 +62,12 @@ impl Grid {
             self.close_chunk(now, *chunk, reason, &message);
             self.shift(now, *chunk, ChunkState::Cancelled);
         }
+        if let Some(job) = self.jobs.get_mut(&id) {
+            job.row.untouched_cancelled = Some(ChunkEnd { reason, message: message.clone(), ended_ms: now });
+        }
         let mut waited = 0;
         for stage in [MAIN, GATHER] {
-            let resting: Vec<u32> = self.resting_of(id, stage);
-            for index in resting {
+            for index in self.touched_and_waiting(id, stage) {
                 self.close_chunk(now, ChunkId { job: id, stage, index }, reason, &message);
             }
             let waits = |_, state| matches!(state, ChunkState::Waiting | ChunkState::Held);
@@ -76,9 +78,10 @@ impl Grid {
         (waited, running.len() as u64)
     }
 
-    fn resting_of(&self, job: JobId, stage: u16) -> Vec<u32> {
-        let stage = self.jobs.get(&job).and_then(|job| job.stage(stage));
-        stage.map(|stage| stage.resting.keys().copied().collect()).unwrap_or_default()
+    fn touched_and_waiting(&self, job: JobId, stage: u16) -> Vec<u32> {
+        let Some(stage) = self.jobs.get(&job).and_then(|job| job.stage(stage)) else { return Vec::new() };
+        let waits = |index: &u32| matches!(stage.state(*index), Some(ChunkState::Waiting | ChunkState::Held));
+        stage.touched.keys().copied().filter(waits).collect()
     }
 
     /// The chunk itself ended, not one of its attempts.
@@ -138,6 +141,8 @@ fn stage_of(row: &JobRow) -> Stage {
     }
     let steps_done = row.gather_open || !gather.server_steps;
     let end = match gather.run {
+        // The container wants all chunks, and some are missing: the steps before it were all there is to do.
+        Some(_) if !all && !gather.run_partial => steps_done,
         Some(_) if row.gather_tally.succeeded == 1 => true,
         Some(_) if row.gather_tally.failed == 1 => {
             let why = format!("the gather chunk {}/gather/0 failed", row.id);

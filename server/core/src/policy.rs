@@ -33,13 +33,19 @@ pub struct StagePolicy {
     pub parallelism: Option<u32>,
     pub per_runner: Option<u32>,
     pub queue_timeout_ms: Option<u64>,
+    /// Names of the outputs without which no attempt counts as a success.
+    #[serde(default)]
+    pub required_outputs: Vec<String>,
 }
 
 /// What comes after the chunks.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct GatherPolicy {
-    /// Gather also if some chunks failed (and at least one succeeded).
+    /// Some step gathers also if some chunks failed (and at least one succeeded).
     pub partial: bool,
+    /// The container is such a step.
+    #[serde(default)]
+    pub run_partial: bool,
     /// There are steps that the server does itself (concat, csv).
     pub server_steps: bool,
     /// The container that runs after them: a stage with one chunk.

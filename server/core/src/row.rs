@@ -82,6 +82,12 @@ pub struct JobRow {
     pub gather_tally: Tally,
     /// How many attempts ended for each reason, succeeded ones left out.
     pub failures: BTreeMap<EndReason, u64>,
+    /// The end of those chunks that failed before any attempt touched them, and so have no row of their own.
+    #[serde(default)]
+    pub untouched_failed: Option<ChunkEnd>,
+    /// The same for those that were cancelled.
+    #[serde(default)]
+    pub untouched_cancelled: Option<ChunkEnd>,
     pub gathered: Vec<StoredFile>,
     pub gather_problem: Option<String>,
     /// One sentence: why it ended as it did.
@@ -89,6 +95,14 @@ pub struct JobRow {
     pub submitted_ms: u64,
     pub started_ms: Option<u64>,
     pub ended_ms: Option<u64>,
+}
+
+/// Why and when a chunk ended that had no attempt.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChunkEnd {
+    pub reason: EndReason,
+    pub message: String,
+    pub ended_ms: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

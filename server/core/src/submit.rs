@@ -122,6 +122,8 @@ fn row_of(now: Millis, id: JobId, submission: Submission) -> JobRow {
         tally: Tally::default(),
         gather_tally: Tally::default(),
         failures: Default::default(),
+        untouched_failed: None,
+        untouched_cancelled: None,
         gathered: Vec::new(),
         gather_problem: None,
         why: None,

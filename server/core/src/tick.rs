@@ -8,7 +8,7 @@ use dsg_schemas::units;
 
 use crate::event::Millis;
 use crate::grid::{Grid, Timer};
-use crate::row::Stopped;
+use crate::row::{ChunkEnd, Stopped};
 
 /// Waits are looked at this often at most: a look goes over all chunks of a stage that were touched.
 pub(crate) const LOOK_MS: Millis = 1_000;
@@ -86,6 +86,10 @@ impl Grid {
         if fresh > 0 && fresh_deadline > now {
             next = next.min(fresh_deadline);
         } else if fresh > 0 {
+            if let Some(job) = self.jobs.get_mut(&id) {
+                let end = ChunkEnd { reason: EndReason::QueueTimeout, message, ended_ms: now };
+                job.row.untouched_failed = Some(end);
+            }
             let waits = |at, state| state == ChunkState::Waiting && !patient.contains(&at);
             failed += self.shift_all(now, (id, index), waits, ChunkState::Failed);
         }

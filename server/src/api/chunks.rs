@@ -41,9 +41,7 @@ pub async fn page(app: &Shared, job: JobId, filter: ChunkFilter) -> Reply<Page<C
     let limit = filter.limit.unwrap_or(50).clamp(1, limits::PAGE_ROWS);
     let from = filter.cursor.unwrap_or(0);
     let found = app.read(move |rows| {
-        if rows.job(job)?.is_none() {
-            return Ok(None);
-        }
+        let Some(job_row) = rows.job(job)? else { return Ok(None) };
         let states = rows.states(job, stage)?;
         let chosen = states.iter().enumerate().skip(from as usize).filter_map(|(index, byte)| {
             let state = state_of(*byte)?;
@@ -57,7 +55,7 @@ pub async fn page(app: &Shared, job: JobId, filter: ChunkFilter) -> Reply<Page<C
                 break;
             }
             let id = ChunkId { job, stage, index };
-            let row = rows.chunk(id)?;
+            let row = rows.chunk(id)?.or_else(|| job_row.untouched(id, state));
             let last = row.as_ref().and_then(|row| row.attempts.last().copied());
             let last = last.map(|attempt| rows.attempt(attempt)).transpose()?.flatten();
             picked.push((id, state, row, last));
@@ -96,7 +94,7 @@ pub async fn detail(app: &Shared, id: ChunkId) -> Reply<ChunkDetail> {
     let found = app.read(move |rows| {
         let Some(job) = rows.job(id.job)? else { return Ok(None) };
         let Some(state) = rows.state(id)?.and_then(state_of) else { return Ok(None) };
-        let row = rows.chunk(id)?;
+        let row = rows.chunk(id)?.or_else(|| job.untouched(id, state));
         let mut attempts = Vec::new();
         for attempt in row.iter().flat_map(|row| &row.attempts) {
             attempts.extend(rows.attempt(*attempt)?);

@@ -104,8 +104,12 @@ pub fn no_job(job: JobId) -> Failure {
 }
 
 pub async fn detail(app: &Shared, job: JobId) -> Reply<JobDetail> {
-    let found = app.read(move |rows| Ok((rows.job(job)?, gather_chunk(rows, job)?))).await?;
-    let (Some(row), gather) = found else { return Err(no_job(job)) };
+    let found = app.read(move |rows| {
+        let Some(row) = rows.job(job)? else { return Ok(None) };
+        let gather = gather_chunk(rows, &row)?;
+        Ok(Some((row, gather)))
+    });
+    let Some((row, gather)) = found.await? else { return Err(no_job(job)) };
     let plan = app.plan(job).await?;
     let why_not = match row.state.is_final() {
         true => None,
@@ -135,10 +139,10 @@ struct Gather {
     accepted: Option<AttemptRow>,
 }
 
-fn gather_chunk(rows: &Reader<'_>, job: JobId) -> Result<Option<Gather>, StoreError> {
-    let id = ChunkId { job, stage: GATHER, index: 0 };
+fn gather_chunk(rows: &Reader<'_>, job: &JobRow) -> Result<Option<Gather>, StoreError> {
+    let id = ChunkId { job: job.id, stage: GATHER, index: 0 };
     let Some(state) = rows.state(id)?.and_then(state_of) else { return Ok(None) };
-    let row = rows.chunk(id)?;
+    let row = rows.chunk(id)?.or_else(|| job.untouched(id, state));
     let attempt = |id| rows.attempt(id);
     let last = row.as_ref().and_then(|row| row.attempts.last().copied()).map(attempt).transpose()?.flatten();
     let accepted = row.as_ref().and_then(|row| row.accepted).map(attempt).transpose()?.flatten();

@@ -8,7 +8,6 @@ use axum::extract::State;
 use dsg_core::event::{Answer, Event, Orders, Report, Start, Sync};
 use dsg_schemas::ids::{AttemptId, MAIN, RunnerId, SessionId};
 use dsg_schemas::limits;
-use dsg_schemas::reason::EndReason;
 use dsg_schemas::spec::Gathered;
 use dsg_schemas::wire::log::LogHave;
 use dsg_schemas::wire::{self, AttemptReport, Ended, Phase, SyncAnswer, SyncRequest};
@@ -106,14 +105,14 @@ async fn apply(app: &Shared, said: Said, report: Option<Report>) -> Reply<Orders
     }
 }
 
-/// A success counts once its outputs are here and verified; until then it is still storing.
+/// An end counts once its outputs are here and verified; until then it is still storing. (Which of them are required, the core knows.)
 fn believed(blobs: &BlobStore, report: AttemptReport) -> AttemptReport {
     let is_stored = |ended: &Ended| {
         let mut files = ended.outputs.iter();
         files.all(|file| file.sha256.parse().is_ok_and(|hash| blobs.has(hash, file.size)))
     };
     match &report.phase {
-        Phase::Ended(ended) if ended.reason == EndReason::Succeeded && !is_stored(ended) => {
+        Phase::Ended(ended) if !is_stored(ended) => {
             AttemptReport { attempt: report.attempt, phase: Phase::Storing }
         }
         Phase::Ended(_) | Phase::Preparing { .. } | Phase::Running { .. } | Phase::Storing => report,

@@ -20,13 +20,16 @@ use crate::web::In;
 /// The lines of chunks from `from` on, at most `BATCH`.
 pub fn lines(rows: &Reader<'_>, plan: &Plan, job: JobId, from: u32) -> Result<Vec<ManifestLine>, StoreError> {
     let mut touched = touched(rows, job, from)?.into_iter().peekable();
+    let job_row = rows.job(job)?;
     let mut lines = Vec::new();
     for index in from..plan.chunks.min(from.saturating_add(BATCH)) {
         let found = touched.next_if(|touched| touched.id().index == index);
-        let state = rows.state(ChunkId { job, stage: MAIN, index })?;
+        let id = ChunkId { job, stage: MAIN, index };
+        let state = rows.state(id)?;
         let state = state.and_then(|state| ChunkState::ALL.get(usize::from(state))).copied();
         let (row, accepted) = found.map_or((None, None), |found| (Some(found.row), found.accepted));
         let status = state.unwrap_or(ChunkState::Waiting);
+        let row = row.or_else(|| job_row.as_ref()?.untouched(id, status));
         lines.push(views::manifest_line(index, plan.chunk(index).label, status, row.as_ref(), accepted.as_ref()));
     }
     Ok(lines)

@@ -5,7 +5,7 @@ use std::time::Duration;
 use dsg_core::event::{Act, Event};
 use dsg_schemas::api::Upload;
 use dsg_schemas::ids::JobId;
-use dsg_schemas::spec::{Gather, GatherMode, Gathered, Plan};
+use dsg_schemas::spec::{Gather, GatherMode, GatherWhen, Gathered, Plan};
 use dsg_schemas::wire::StoredFile;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::JoinSet;
@@ -98,12 +98,11 @@ async fn gather(app: &App, job: JobId) {
 
 async fn try_gather(app: &App, job: JobId) -> Reply<()> {
     // Deleted meanwhile: then there is nothing to say, and nobody to say it to.
-    if app.read(move |rows| rows.job(job)).await?.is_none() {
-        return Ok(());
-    }
+    let Some(row) = app.read(move |rows| rows.job(job)).await? else { return Ok(()) };
     let plan = app.plan(job).await?;
     let (store, blobs) = (app.store.clone(), app.blobs.clone());
-    let steps = move || match steps(&store, &blobs, &plan, job) {
+    let all = row.tally.succeeded == row.tally.total();
+    let steps = move || match steps(&store, &blobs, &plan, job, all) {
         Err(error) if error.may_pass() => {
             Err(Failure::new(http::StatusCode::SERVICE_UNAVAILABLE, "gather_waits", error.to_string()))
         }
@@ -117,9 +116,16 @@ async fn try_gather(app: &App, job: JobId) -> Reply<()> {
     Ok(())
 }
 
-fn steps(store: &Store, blobs: &BlobStore, plan: &Plan, job: JobId) -> Result<Vec<StoredFile>, GatherError> {
+/// `all`: every chunk succeeded. If not, the steps that want all are left out.
+fn steps(
+    store: &Store,
+    blobs: &BlobStore,
+    plan: &Plan,
+    job: JobId,
+    all: bool,
+) -> Result<Vec<StoredFile>, GatherError> {
     let own = plan.job.gather.iter().filter(|step| match step.mode {
-        GatherMode::Concat | GatherMode::Csv => true,
+        GatherMode::Concat | GatherMode::Csv => all || step.when == GatherWhen::Partial,
         GatherMode::Run => false,
     });
     own.map(|step| join(store, blobs, plan, job, step)).collect()

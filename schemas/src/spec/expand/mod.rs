@@ -15,6 +15,7 @@ pub use rows::format;
 pub use split::Split;
 pub use table::Table;
 
+use super::chunk::shared_variables;
 use super::draft::Sources;
 use super::job::{Chunks, Job};
 use super::problem::{Found, Report, Rule};
@@ -50,7 +51,22 @@ pub fn expand(job: &Job, sources: &Sources<'_>, report: &mut Report) -> Option<E
     let split = split::split(&job.chunks, count, report)?;
     split::weigh(&items, &split, pointer(&job.chunks), report);
     let shape = items.shape();
+    warn_of_shared_variables(job, &shape, report);
     (report.count() == before).then_some(Expanded { items, split, shape, used })
+}
+
+/// `Mass` and `mass` are two columns, and one variable: no reason to refuse somebody's table, but one to say so.
+fn warn_of_shared_variables(job: &Job, shape: &Shape, report: &mut Report) {
+    let Shape::Columns { all, some, values: _ } = shape else { return };
+    if !rules::alone(job) {
+        return;
+    }
+    for (variable, columns) in shared_variables(all.union(some).map(String::as_str)) {
+        let columns = columns.iter().map(|column| format!("`{column}`")).collect::<Vec<_>>().join(" and ");
+        report.warnings.push(format!(
+            "the columns {columns} would all be ITEM_{variable}, so that it is not set; read them from $DSG_ITEM, or rename one"
+        ));
+    }
 }
 
 fn open(chunks: &Chunks, sources: &Sources<'_>, used: &mut BTreeSet<String>, report: &mut Report) -> Option<Items> {

@@ -105,6 +105,10 @@ fn container(place: &str, step: &Gather, job: &Job, report: &mut Report) {
     }
     if let Some(timeouts) = timeouts {
         timeouts::each(&format!("{place}/timeouts"), timeouts, report);
+        if timeouts.job.is_some() {
+            let message = "`job` is about the whole job; it goes into the job's own `timeouts`";
+            report.add(Found::new(Rule::GatherKeys, format!("{place}/timeouts/job"), message).at_key());
+        }
     }
     if let Some(retry) = retry {
         retry::check(&format!("{place}/retry"), retry, report);

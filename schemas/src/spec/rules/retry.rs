@@ -3,6 +3,9 @@ use crate::reason::EndReason;
 use crate::spec::job::{Retry, RetryAction, RetryRule};
 use crate::spec::problem::{Found, Report, Rule};
 
+/// They end a chunk or a job, and not one of its attempts.
+const UNRULED: [EndReason; 3] = [EndReason::Cancelled, EndReason::QueueTimeout, EndReason::JobTimeout];
+
 pub fn check(pointer: &str, retry: &Retry, report: &mut Report) {
     for (at, rule) in retry.rules.iter().enumerate() {
         let place = format!("{pointer}/rules/{at}");
@@ -23,6 +26,9 @@ fn wrong(rule: &RetryRule) -> Vec<(&'static str, &'static str)> {
     }
     if when.reason.contains(&EndReason::Succeeded) {
         wrong.push(("when/reason", "`succeeded` is no failure to have a rule for"));
+    }
+    if when.reason.iter().any(|reason| UNRULED.contains(reason)) {
+        wrong.push(("when/reason", "`cancelled`, `queue_timeout` and `job_timeout` end a chunk or the job, not one attempt: a rule never meets them"));
     }
     if !when.exit_codes.is_empty() && !when.reason.is_empty() && !when.reason.contains(&EndReason::Exit) {
         wrong.push(("when", "can never match: only the reason `exit` has an exit code"));

@@ -246,11 +246,9 @@ impl Play {
     }
 
     fn gathered(&mut self, job: JobId, words: &Words) {
-        let file =
-            |name: &&str| StoredFile { name: (*name).into(), file: (*name).into(), size: 1, sha256: "00".into() };
         let result = match words.get("problem") {
             Some(problem) => Err(problem.replace('_', " ")),
-            None => Ok(words.0.iter().skip(1).map(file).collect()),
+            None => Ok(words.0.iter().skip(1).map(|name| stored(name)).collect()),
         };
         match self.apply(Event::Act(Act::Gathered { job, result })) {
             Ok(Answer::Acted(acted)) => self.out.push(acted.message),
@@ -265,11 +263,15 @@ impl Words<'_> {
     }
 }
 
+fn stored(name: &str) -> StoredFile {
+    StoredFile { name: name.into(), file: name.into(), size: 1, sha256: "00".into() }
+}
+
 fn chunk(text: &str) -> ChunkId {
     text.parse().expect("a chunk")
 }
 
-/// `preparing`, `running`, `storing`, `exit:1`, `oom`, …
+/// `preparing`, `running`, `storing`, `exit:1`, `oom`, `succeeded+table+figure` (with these outputs), …
 fn phase_of(text: &str) -> Phase {
     match text {
         "preparing" => Phase::Preparing { note: String::new() },
@@ -277,10 +279,13 @@ fn phase_of(text: &str) -> Phase {
         "running" => Phase::Running { since_ms: 0 },
         "storing" => Phase::Storing,
         _ => {
-            let (word, code) = text.split_once(':').unwrap_or((text, ""));
+            let mut parts = text.split('+');
+            let end = parts.next().unwrap_or_default();
+            let (word, code) = end.split_once(':').unwrap_or((end, ""));
             let reason = EndReason::ALL.into_iter().find(|reason| reason.word() == word).expect("a reason");
             let mut ended = Ended::before_start(reason, if reason == EndReason::Succeeded { "" } else { "it said so" });
             ended.exit_code = code.parse().ok();
+            ended.outputs = parts.map(stored).collect();
             Phase::Ended(Box::new(ended))
         }
     }

@@ -39,10 +39,13 @@ pub fn changes(before: &Disk, old: &States, after: &Disk, new: &States) -> Vec<S
             continue;
         }
         for id in chunks {
-            let message = match after.rows.get(&Key::Chunk(id)) {
-                Some(Row::Chunk(row)) if !row.message.is_empty() => format!(": {}", row.message),
-                _ => String::new(),
+            let row = match (after.rows.get(&Key::Chunk(id)), after.rows.get(&Key::Job(id.job))) {
+                (Some(Row::Chunk(row)), _) => Some(row.clone()),
+                (_, Some(Row::Job(job))) => job.untouched(id, new[&id]),
+                _ => None,
             };
+            let message = row.map(|row| row.message).filter(|message| !message.is_empty());
+            let message = message.map(|message| format!(": {message}")).unwrap_or_default();
             lines.push(format!("{id} {was} → {is}{message}"));
         }
     }

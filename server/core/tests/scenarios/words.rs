@@ -114,6 +114,7 @@ pub fn policy(words: &Words) -> StagePolicy {
         parallelism: words.number("parallelism"),
         per_runner: words.number("per_runner"),
         queue_timeout_ms: words.duration("queue_timeout"),
+        required_outputs: words.list("outputs"),
     }
 }
 
@@ -140,13 +141,15 @@ fn rule(text: &str) -> RetryRule {
 
 pub fn submission(words: &Words) -> Submission {
     let gather = words.get("gather").map(|kind| GatherPolicy {
-        partial: words.has("partial"),
+        partial: words.has("partial") || words.has("partial_steps"),
+        run_partial: words.has("partial"),
         server_steps: kind != "run",
         run: (kind != "steps").then(|| StagePolicy {
             chunks: 1,
             queue_timeout_ms: None,
             parallelism: None,
             per_runner: None,
+            required_outputs: Vec::new(),
             ..policy(&Words(vec!["cpus=1"]))
         }),
     });

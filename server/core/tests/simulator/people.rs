@@ -39,11 +39,13 @@ pub fn stage(dice: &mut Dice, chunks: u32) -> StagePolicy {
         parallelism: dice.percent(25).then(|| 1 + dice.below(4) as u32),
         per_runner: dice.percent(25).then(|| 1 + dice.below(2) as u32),
         queue_timeout_ms: dice.percent(15).then(|| 30_000 + dice.below(200_000)),
+        required_outputs: Vec::new(),
     }
 }
 
 pub fn submission(dice: &mut Dice, number: u64) -> Submission {
     let gather = dice.percent(50).then(|| GatherPolicy {
+        run_partial: dice.percent(50),
         partial: dice.percent(50),
         server_steps: dice.percent(60),
         run: dice.percent(60).then(|| stage(dice, 1)),
