@@ -116,6 +116,32 @@ mod tests {
     }
 
     #[test]
+    fn every_word_of_placing_and_retrying_arrives_where_it_belongs() {
+        let job = job(json!({
+            "chunks": {"count": 3, "parallelism": 11, "per_runner": 5},
+            "constraints": {"require": {"tags": ["bench"]}, "avoid": {"runners": ["old"]}, "prefer": {"labels": {"disk": "nvme"}}},
+            "retry": {"limit": 4, "avoid_failed_runners": true, "rules": [{"when": {"exit_codes": [75]}, "action": "requeue"}]},
+            "outputs": [{"name": "table", "path": "/out/t"}, {"name": "extra", "path": "/out/e", "required": false}],
+            "gather": [{"mode": "run", "command": ["x"], "retry": {"limit": 9}, "timeouts": {"queue": "1m"},
+                        "resources": {"cpus": 8}, "outputs": [{"name": "figure", "path": "/out/f"}]}]
+        }));
+        let submission = submission(&job, 3, "mara".into(), None, Vec::new().into());
+        let StagePolicy { parallelism, per_runner, constraints, retry, required_outputs, .. } = &submission.main;
+        assert_eq!((*parallelism, *per_runner), (Some(11), Some(5)));
+        assert_eq!((retry.limit, retry.avoid_failed_runners, retry.rules.len()), (4, true, 1));
+        assert_eq!(
+            (constraints.require.tags.as_slice(), constraints.avoid.runners.as_slice()),
+            (["bench".into()].as_slice(), ["old".into()].as_slice())
+        );
+        assert_eq!(constraints.prefer.labels["disk"], "nvme");
+        assert_eq!(required_outputs, &["table"]);
+        let run = submission.gather.and_then(|gather| gather.run).expect("a container");
+        assert_eq!((run.parallelism, run.per_runner, run.queue_timeout_ms), (None, None, Some(60_000)));
+        assert_eq!((run.retry.limit, run.needs.cpus_milli), (9, 8000));
+        assert_eq!((&run.constraints, run.required_outputs.as_slice()), (constraints, ["figure".into()].as_slice()));
+    }
+
+    #[test]
     fn each_gather_step_has_its_own_when() {
         let steps = |when: &str| {
             json!({"gather": [

@@ -112,9 +112,7 @@ fn believed(blobs: &BlobStore, report: AttemptReport) -> AttemptReport {
         files.all(|file| file.sha256.parse().is_ok_and(|hash| blobs.has(hash, file.size)))
     };
     match &report.phase {
-        Phase::Ended(ended) if !is_stored(ended) => {
-            AttemptReport { attempt: report.attempt, phase: Phase::Storing }
-        }
+        Phase::Ended(ended) if !is_stored(ended) => AttemptReport { attempt: report.attempt, phase: Phase::Storing },
         Phase::Ended(_) | Phase::Preparing { .. } | Phase::Running { .. } | Phase::Storing => report,
     }
 }

@@ -117,13 +117,7 @@ async fn try_gather(app: &App, job: JobId) -> Reply<()> {
 }
 
 /// `all`: every chunk succeeded. If not, the steps that want all are left out.
-fn steps(
-    store: &Store,
-    blobs: &BlobStore,
-    plan: &Plan,
-    job: JobId,
-    all: bool,
-) -> Result<Vec<StoredFile>, GatherError> {
+fn steps(store: &Store, blobs: &BlobStore, plan: &Plan, job: JobId, all: bool) -> Result<Vec<StoredFile>, GatherError> {
     let own = plan.job.gather.iter().filter(|step| match step.mode {
         GatherMode::Concat | GatherMode::Csv => all || step.when == GatherWhen::Partial,
         GatherMode::Run => false,

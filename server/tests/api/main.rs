@@ -4,6 +4,7 @@ mod doors;
 mod grid;
 mod life;
 mod lists;
+mod outputs;
 mod problems;
 mod restart;
 mod sweep;
