@@ -22,5 +22,5 @@ pub mod tls;
 pub mod views;
 pub mod web;
 
-pub use config::Config;
+pub use config::{Config, Tls};
 pub use server::{Server, StartError, start};

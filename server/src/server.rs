@@ -5,7 +5,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use axum_server::Handle;
 use axum_server::accept::NoDelayAcceptor;
@@ -88,7 +88,7 @@ pub async fn start(config: Config) -> Result<Server, StartError> {
     let file = |path: PathBuf| move |source| StartError::File { path, source };
     let blobs = BlobStore::open(&data.join("blobs")).map_err(file(data.join("blobs")))?;
     let logs = LogStore::open(&data.join("logs")).map_err(file(data.join("logs")))?;
-    let certificates = certificates(&config)?;
+    let certificates = tls::load(&config)?;
     let listener = listen(config.listen)?;
     let address = listener.local_addr().map_err(|source| StartError::Listen { address: config.listen, source })?;
 
@@ -160,14 +160,6 @@ impl Server {
     }
 }
 
-fn certificates(config: &Config) -> Result<Option<Certificates>, StartError> {
-    Ok(match &config.tls {
-        Tls::Own => Some(tls::own(&config.data.join("tls"), &config.public_names, SystemTime::now())?),
-        Tls::Files { cert, key } => Some(tls::from_files(cert, key)?),
-        Tls::Off => None,
-    })
-}
-
 fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
     let wrap = |source| StartError::Listen { address, source };
     let listener = TcpListener::bind(address).map_err(wrap)?;
@@ -181,7 +173,7 @@ async fn serve(
     certificates: Option<&Certificates>,
     handle: Handle<SocketAddr>,
 ) -> Result<JoinHandle<std::io::Result<()>>, StartError> {
-    let service = routes::router(app).into_make_service_with_connect_info::<SocketAddr>();
+    let service = routes::router(app.clone()).into_make_service_with_connect_info::<SocketAddr>();
     macro_rules! serve {
         ($acceptor:expr) => {{
             let server = axum_server::from_tcp(listener).map_err(StartError::Certificate)?;
@@ -193,9 +185,11 @@ async fn serve(
     }
     // Without Nagle's delay: an order must not wait 40 ms for company.
     Ok(match certificates {
-        Some(Certificates { chain_pem, key_pem, .. }) => {
+        Some(certificates) => {
+            let Certificates { chain_pem, key_pem, ca: _ } = certificates;
             let config = RustlsConfig::from_pem(chain_pem.clone().into_bytes(), key_pem.clone().into_bytes());
             let config = config.await.map_err(StartError::Certificate)?;
+            tokio::spawn(tls::follow(app, config.clone(), certificates.clone()));
             serve!(RustlsAcceptor::new(config).acceptor(NoDelayAcceptor::new()))
         }
         None => serve!(NoDelayAcceptor::new()),

@@ -1,4 +1,4 @@
-//! Forgets a runner that runs nothing; to come back it has to join again.
+//! Forgets a runner that runs nothing, or by force any; to come back it has to join again.
 use clap::Args;
 use dsg_schemas::api::Act;
 
@@ -10,6 +10,9 @@ use crate::{act, ask};
 pub struct Arguments {
     /// Name or number of a runner
     runner: String,
+    /// Also if it holds attempts: their chunks wait again at no cost, and what it still says counts no more
+    #[arg(long)]
+    force: bool,
     /// Do not ask
     #[arg(short, long)]
     yes: bool,
@@ -20,9 +23,13 @@ pub struct Arguments {
 pub async fn run(arguments: Arguments, context: &Context) -> Result<Exit, Failure> {
     let client = context.client().await?;
     let runner = act::runner(&client, &arguments.runner).await?;
-    let question = format!("remove runner {}, which then has to join again", crate::clean::name(&runner.name));
+    let name = crate::clean::name(&runner.name);
+    let question = match arguments.force {
+        true => format!("take everything from runner {name} and remove it"),
+        false => format!("remove runner {name}, which then has to join again"),
+    };
     ask::confirm(&context.output, &question, arguments.yes)?;
     let attempted = format!("remove runner {}", runner.name);
-    act::one(context, &client, &attempted, &Act::RemoveRunner { runner: runner.id }).await?;
+    act::one(context, &client, &attempted, &Act::RemoveRunner { runner: runner.id, force: arguments.force }).await?;
     Ok(Exit::Done)
 }

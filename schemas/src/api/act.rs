@@ -38,6 +38,9 @@ pub enum Act {
     /// Forget a runner that holds nothing, with its credential.
     RemoveRunner {
         runner: RunnerId,
+        /// Also one that holds attempts: their chunks wait again at no cost, and whatever the runner still says counts no more.
+        #[serde(default)]
+        force: bool,
     },
 }
 

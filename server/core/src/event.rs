@@ -128,7 +128,7 @@ pub enum Refusal {
     NotEnded(JobId),
     #[error("job {0} has ended")]
     Ended(JobId),
-    #[error("runner {0} still holds work; drain it and wait")]
+    #[error("runner {0} still holds work; drain it and wait, or remove it by force")]
     StillHolding(RunnerId),
     #[error("the job has {0} chunks; at most {max} are taken", max = dsg_schemas::limits::CHUNKS_PER_JOB)]
     TooManyChunks(u64),

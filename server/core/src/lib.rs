@@ -29,6 +29,7 @@ mod sync;
 mod tick;
 
 pub use event::*;
+pub use explain::QueueFilter;
 pub use grid::Grid;
 pub use load::LoadError;
 pub use policy::*;

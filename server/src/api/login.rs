@@ -1,7 +1,7 @@
 //! Logging a browser in and out: a one-time link or a token becomes a session, kept in a cookie that scripts cannot read.
 use std::net::SocketAddr;
 
-use axum::extract::{ConnectInfo, Form, State};
+use axum::extract::{ConnectInfo, State};
 use axum::response::{IntoResponse, Redirect, Response};
 use dsg_schemas::api::Role;
 use http::{HeaderMap, HeaderValue, header};
@@ -13,7 +13,7 @@ use crate::auth::secret::{self, Prefix};
 use crate::auth::{Entry, Kind};
 use crate::config::Tls;
 use crate::failure::{Failure, Reply};
-use crate::web::access;
+use crate::web::{Filled, access};
 
 /// A working week: long enough not to be a nuisance, short enough for a lost laptop.
 const SESSION_MS: u64 = 7 * 24 * 3_600_000;
@@ -41,9 +41,7 @@ pub async fn by_code(app: &Shared, address: SocketAddr, code: &str) -> Reply<Hea
         return Ok(cookie(app, &session, SESSION_MS / 1000));
     }
     app.doors.failed_try(address.ip(), now_ms);
-    Err(Failure::unauthorized(
-        "this login link was used already or has expired; make a new one with `dsg login --link`",
-    ))
+    Err(Failure::unauthorized("this login link was used already or has expired; make a new one with `dsg open`"))
 }
 
 /// `Ok` carries the cookie to set.
@@ -98,7 +96,7 @@ fn cookie(app: &Shared, session: &str, seconds: u64) -> HeaderValue {
 pub async fn login(
     State(app): State<App>,
     ConnectInfo(address): ConnectInfo<SocketAddr>,
-    Form(form): Form<Token>,
+    Filled(form): Filled<Token>,
 ) -> Response {
     match by_token(&app, address, &form.token).await {
         Ok(cookie) => ([(header::SET_COOKIE, cookie)], Redirect::to("/")).into_response(),

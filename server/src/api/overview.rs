@@ -1,16 +1,20 @@
 //! Who am I, what is going on, and what is said without a token.
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use dsg_schemas::api::{Overview, Page, QueueEntry, RunnerView, Whoami};
+use dsg_core::QueueFilter;
+use dsg_schemas::api::{Overview, Page, QueueEntry, RunnerState, RunnerView, Whoami};
+use dsg_schemas::ids::JobId;
+use dsg_schemas::limits;
 use dsg_schemas::wire::PROTOCOL;
 use http::header;
+use serde::Deserialize;
 
 use crate::app::{App, Shared};
 use crate::auth::Caller;
 use crate::failure::{Failure, Reply};
 use crate::routes;
 use crate::views;
-use crate::web::Json;
+use crate::web::{Ask, Json, list};
 
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// Jobs on the first page.
@@ -57,12 +61,54 @@ pub async fn view(app: &Shared) -> Reply<Overview> {
     })
 }
 
-pub async fn queue(State(app): State<App>) -> Json<Page<QueueEntry>> {
-    Json(Page { rows: app.engine.summary().queue.clone(), next: None })
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct QueueQuery {
+    pub job: Option<JobId>,
+    pub owner: Option<String>,
+    /// Entries before the first one of this page.
+    pub cursor: Option<usize>,
+    pub limit: Option<usize>,
 }
 
-pub async fn runners(State(app): State<App>) -> Json<Page<RunnerView>> {
-    Json(Page { rows: app.engine.summary().runners.clone(), next: None })
+pub async fn queue(State(app): State<App>, Ask(query): Ask<QueueQuery>) -> Reply<Json<Page<QueueEntry>>> {
+    queue_page(&app, query).await.map(Json)
+}
+
+/// The first page lies ready; all others are asked for.
+pub async fn queue_page(app: &Shared, query: QueueQuery) -> Reply<Page<QueueEntry>> {
+    let QueueQuery { job, owner, cursor, limit } = query;
+    let owner = owner.filter(|owner| !owner.is_empty());
+    let (skip, limit) = (cursor.unwrap_or(0), limit.unwrap_or(limits::PAGE_ROWS).clamp(1, limits::PAGE_ROWS));
+    let (rows, more) = if (job, &owner, skip, limit) == (None, &None, 0, limits::PAGE_ROWS) {
+        let summary = app.engine.summary();
+        (summary.queue.clone(), summary.queue_goes_on)
+    } else {
+        let filter = QueueFilter { job, owner, skip, limit };
+        app.engine.ask(move |grid, now| grid.queue(now, &filter)).await?
+    };
+    Ok(Page { rows, next: more.then(|| (skip + limit).to_string()) })
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RunnersQuery {
+    pub state: Option<RunnerState>,
+    /// Part of a name.
+    pub text: Option<String>,
+    pub cursor: Option<String>,
+    pub limit: Option<usize>,
+}
+
+/// By number.
+pub async fn runners(State(app): State<App>, Ask(query): Ask<RunnersQuery>) -> Json<Page<RunnerView>> {
+    let RunnersQuery { state, text, cursor, limit } = query;
+    let summary = app.engine.summary();
+    let fits = |runner: &&RunnerView| {
+        state.is_none_or(|state| state == runner.state) && list::holds(&runner.name, text.as_deref())
+    };
+    let rows = summary.runners.iter().filter(fits).cloned().collect();
+    Json(list::page(rows, |runner| format!("{:020}", runner.id.0), cursor.as_deref(), limit))
 }
 
 pub async fn healthz() -> &'static str {

@@ -2,27 +2,53 @@
 use axum::extract::State;
 use dsg_schemas::api::{CreateToken, CreatedToken, LoginLink, Page, TokenKind, TokenView};
 use http::StatusCode;
+use serde::Deserialize;
 
 use crate::app::{App, Shared};
 use crate::auth::secret::{self, Prefix};
 use crate::auth::{Book, Caller, Entry, Kind};
 use crate::failure::{Failure, Reply};
-use crate::web::{In, Json};
+use crate::web::{Ask, In, Json, list};
 
 const HOUR_MS: u64 = 3_600_000;
 /// Long enough to walk to the runner's machine.
 const JOIN_HOURS: u64 = 1;
 /// Ten years: beyond that a token is not meant to end.
 const MOST_HOURS: u64 = 87_600;
+/// More hosts than any lab has.
+const MOST_USES: u32 = 10_000;
 const NAME_CHARS: usize = 120;
 /// Long enough to copy a URL from one window to another.
 pub const LINK_MS: u64 = 15 * 60_000;
 
-pub async fn list(State(app): State<App>) -> Json<Page<TokenView>> {
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TokensQuery {
+    pub kind: Option<TokenKind>,
+    /// Part of a name.
+    pub text: Option<String>,
+    pub cursor: Option<String>,
+    pub limit: Option<usize>,
+}
+
+pub async fn list(State(app): State<App>, Ask(query): Ask<TokensQuery>) -> Json<Page<TokenView>> {
+    let TokensQuery { kind, text, cursor, limit } = query;
+    let fits =
+        |token: &TokenView| kind.is_none_or(|kind| kind == token.kind) && list::holds(&token.name, text.as_deref());
+    let rows = all(&app).into_iter().filter(fits).collect();
+    Json(list::page(rows, age, cursor.as_deref(), limit))
+}
+
+/// Oldest first.
+pub fn all(app: &Shared) -> Vec<TokenView> {
     let book = app.doors.book();
     let mut rows: Vec<_> = book.tokens().filter_map(|(hash, entry)| Book::view(hash, entry, &app.doors)).collect();
-    rows.sort_by(|a, b| (a.created_ms, &a.id).cmp(&(b.created_ms, &b.id)));
-    Json(Page { rows, next: None })
+    rows.sort_by_key(age);
+    rows
+}
+
+fn age(token: &TokenView) -> String {
+    format!("{:020}-{}", token.created_ms, token.id)
 }
 
 pub async fn create(
@@ -46,6 +72,9 @@ pub async fn created(app: &Shared, request: CreateToken) -> Reply<CreatedToken> 
     let join = kind == TokenKind::Join;
     if uses.is_some() && !join {
         return Err(Failure::bad_request("only join tokens count their uses; leave `uses` out"));
+    }
+    if uses.is_some_and(|uses| uses == 0 || uses > MOST_USES) {
+        return Err(Failure::bad_request(format!("a join token lets between 1 and {MOST_USES} runners in")));
     }
     let hours = hours.or(join.then_some(JOIN_HOURS));
     let now_ms = app.clock.now_ms();
@@ -83,7 +112,7 @@ pub async fn revoked(app: &Shared, id: String) -> Reply<()> {
         tracing::info!(?id, "a token was revoked");
         return Ok(());
     }
-    Err(Failure::not_found(format!("there is no token {id:?}; list them with `dsg token ls`")))
+    Err(Failure::not_found(format!("there is no token {id:?}; list them with `dsg token list`")))
 }
 
 /// A link that logs a browser in as the caller, once.

@@ -14,6 +14,8 @@ pub struct Summary {
     pub runners: Vec<RunnerView>,
     /// In the order in which it will be placed.
     pub queue: Vec<QueueEntry>,
+    /// There is more behind these.
+    pub queue_goes_on: bool,
     /// Jobs that have not ended.
     pub open_jobs: BTreeMap<JobId, Arc<JobRow>>,
 }

@@ -5,10 +5,11 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use dsg_core::Grid;
 use dsg_core::event::{Answer, Effects, Event, Join, Refusal};
 use dsg_core::row::{JobRow, Key, Row};
+use dsg_core::{Grid, QueueFilter};
 use dsg_schemas::ids::{AttemptId, JobId};
+use dsg_schemas::limits;
 use dsg_schemas::wire::log::LogHave;
 use tokio::sync::{mpsc, watch};
 
@@ -367,7 +368,8 @@ impl Thread {
             match &self.state {
                 Some(state) => {
                     next.runners = state.grid.runner_views(now_ms);
-                    next.queue = state.grid.queue(now_ms);
+                    let first = QueueFilter { limit: limits::PAGE_ROWS, ..QueueFilter::default() };
+                    (next.queue, next.queue_goes_on) = state.grid.queue(now_ms, &first);
                     next.open_jobs = state.open_jobs.clone();
                 }
                 None => {

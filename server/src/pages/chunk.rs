@@ -33,7 +33,7 @@ pub fn page(
             div #explanation data-live { @if let Some(explanation) = &detail.explanation { (explained(explanation)) } }
             (attempts(frame.now_ms, detail, shown))
             // Another attempt means another log: the script loads the page anew.
-            div #log-of data-live-reload=[shown.map(|shown| shown.id)] { @if let Some(shown) = shown { (log::panel(shown.id, shown.number, lines)) } }
+            div #log-of data-live-reload=[shown.map(|shown| shown.id)] { @if let Some(shown) = shown { (log::panel(&log_place(detail, shown, attempt), lines)) } }
             div #outputs data-live { @if let Some(shown) = shown && !shown.outputs.is_empty() {
                 section.panel aria-labelledby="outputs-title" {
                     header { h2 #outputs-title { "Outputs of attempt " (shown.number) } @if shown.accepted { span.dim.small { "accepted: these count" } } @else { span.dim.small { "not accepted: these do not count" } } }
@@ -43,6 +43,13 @@ pub fn page(
             (what(detail))
         },
     )
+}
+
+/// `attempt` as in the address of the page, so that turning its pages stays with it.
+fn log_place(detail: &ChunkDetail, shown: &AttemptView, attempt: Option<u32>) -> log::Place {
+    let asked = attempt.map(|number| number.to_string()).unwrap_or_default();
+    let url = SafeUrl::chunk(detail.chunk.id).with("attempt", &asked);
+    log::Place { attempt: shown.id, number: shown.number, url }
 }
 
 fn shown_stage(name: &str) -> String {

@@ -72,6 +72,11 @@ fn actions(detail: &JobDetail) -> Markup {
     let act = |act, label| Act { to: SafeUrl::job_act(job.id), act, label };
     let open = tally.total() - tally.ended();
     let again = tally.failed + tally.cancelled;
+    let gather_failed = detail.gather_problem.is_some()
+        || detail
+            .gather
+            .as_ref()
+            .is_some_and(|gather| matches!(gather.state, ChunkState::Failed | ChunkState::Cancelled));
     let cancel = match open {
         0 => "Cancel the job".to_owned(),
         open => format!("Cancel {}", words::counted(open, "chunk")),
@@ -82,7 +87,7 @@ fn actions(detail: &JobDetail) -> Markup {
     );
     html! {
         div.actions {
-            @if again > 0 { (act("retry_failed", &failed).button()) }
+            @if again > 0 { (act("retry_failed", &failed).button()) } @else if gather_failed { (act("retry_failed", "Gather again").button()) }
             @match job.state {
                 JobState::Held => (act("release", "Release").button()),
                 JobState::Waiting | JobState::Running if tally.waiting > 0 => (act("hold", "Hold").button()),

@@ -11,8 +11,18 @@ use super::words;
 /// How many lines a page shows without a script.
 pub const LINES: usize = 200;
 
-/// `page`: its last lines. Absent where the log could not be read.
-pub fn panel(attempt: AttemptId, number: u32, page: Option<&LogPage>) -> Markup {
+/// Which lines are shown to those without a script, and where the others are.
+#[derive(Clone, Debug)]
+pub struct Place {
+    pub attempt: AttemptId,
+    pub number: u32,
+    /// Of the page that shows the log.
+    pub url: SafeUrl,
+}
+
+/// `page`: some of its lines, the last ones unless others were asked for. Absent where the log could not be read.
+pub fn panel(place: &Place, page: Option<&LogPage>) -> Markup {
+    let Place { attempt, number, url: _ } = place;
     html! {
         section.panel aria-labelledby="log-title" {
             header {
@@ -21,12 +31,14 @@ pub fn panel(attempt: AttemptId, number: u32, page: Option<&LogPage>) -> Markup 
                     span #log-size.dim.small { @if let Some(page) = page { (sizes(page)) } }
                     button #log-follow.needs-js type="button" aria-pressed="false" { "Follow" }
                     button #log-times.needs-js type="button" aria-pressed="false" { "Times" }
-                    a.button href=(SafeUrl::raw_log(attempt)) download { "Raw" }
+                    a.button href=(SafeUrl::raw_log(*attempt)) download { "Raw" }
+                    a.small href=(SafeUrl::raw_log(*attempt).with("stream", "stdout")) download { "stdout" }
+                    a.small href=(SafeUrl::raw_log(*attempt).with("stream", "stderr")) download { "stderr" }
                 }
             }
             div.log-box {
                 @match page {
-                    Some(page) => (lines(attempt, page)),
+                    Some(page) => (lines(place, page)),
                     None => div.empty { p { "The log could not be read just now. Reload the page to try again." } },
                 }
                 button #log-fresh.fresh.main.needs-js type="button" hidden { "New lines ↓" }
@@ -36,18 +48,22 @@ pub fn panel(attempt: AttemptId, number: u32, page: Option<&LogPage>) -> Markup 
     }
 }
 
-fn lines(attempt: AttemptId, page: &LogPage) -> Markup {
+fn lines(place: &Place, page: &LogPage) -> Markup {
     let first = page.lines.first().map_or(0, |line| line.n);
+    let after = page.lines.last().map_or(0, |line| line.n + 1);
+    let is_end = after >= page.total;
+    let from = |line: u64| place.url.clone().with("from", &line.to_string()).at("log-title");
     html! {
         div #log.log role="region" aria-label="Log lines" tabindex="0"
-            data-log=(SafeUrl::log(attempt)) data-total=(page.total) data-ended=(page.ended) {
+            data-log=(SafeUrl::log(place.attempt)) data-total=(page.total) data-ended=(page.ended) {
             @if page.lines.is_empty() && page.open.is_empty() {
                 div.empty { @if page.ended { "It wrote nothing." } @else { "Nothing written yet." } }
             } @else {
                 ol {
-                    @if first > 0 { li."row gap" { a {} (words::counted(first, "earlier line")) ": the raw log has them" } }
+                    @if first > 0 { li."row gap" { a {} a href=(from(first.saturating_sub(LINES as u64))) { (words::counted(first, "earlier line")) } } }
                     @for line in &page.lines { (row(line)) }
-                    @for line in &page.open { (row(line)) }
+                    @if is_end { @for line in &page.open { (row(line)) } }
+                    @else { li."row gap" { a {} a href=(from(after)) { (words::counted(page.total - after, "later line")) } } }
                 }
             }
         }

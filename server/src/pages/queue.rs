@@ -1,5 +1,5 @@
 //! What waits, in the order in which it will start, and why it has not.
-use dsg_schemas::api::QueueEntry;
+use dsg_schemas::api::{Page, QueueEntry};
 use maud::{Markup, html};
 
 use super::frame::{Frame, Here};
@@ -7,7 +7,9 @@ use super::shown::{Shown, shortened};
 use super::url::SafeUrl;
 use super::words;
 
-pub fn page(frame: Frame<'_>, entries: &[QueueEntry]) -> Markup {
+/// `before`: entries on the pages before this one.
+pub fn page(frame: Frame<'_>, found: &Page<QueueEntry>, before: usize) -> Markup {
+    let entries = &found.rows;
     let waiting: u64 = entries.iter().map(|entry| entry.waiting).sum();
     frame.page(
         Here::Queue,
@@ -19,11 +21,17 @@ pub fn page(frame: Frame<'_>, entries: &[QueueEntry]) -> Markup {
                 @if entries.is_empty() {
                     div.empty { h3 { "Nothing waits" } p { "Every chunk of every job has a runner, or has ended." } }
                 } @else {
-                    header { span { (words::counted(waiting, "chunk")) " in " (words::counted(entries.len() as u64, "group")) } span.dim.small { "higher priority first, then fair shares between owners, then age" } }
+                    header { span { (words::counted(waiting, "chunk")) " in " (words::counted(entries.len() as u64, "group")) @if found.next.is_some() || before > 0 { " on this page" } } span.dim.small { "higher priority first, then fair shares between owners, then age" } }
                     div.scroll { table {
                         thead { tr { th.number { "#" } th { "Job" } th.number { "Waiting" } th { "Each needs" } th { "Why it waits" } th.number.wide-only { "Priority" } th.wide-only { "Owner" } } }
-                        tbody { @for (place, entry) in entries.iter().enumerate() { (row(place + 1, entry)) } }
+                        tbody { @for (place, entry) in entries.iter().enumerate() { (row(before + place + 1, entry)) } }
                     } }
+                    @if found.next.is_some() || before > 0 {
+                        nav.more aria-label="Pages" {
+                            @if before > 0 { a href="/queue" { "First page" } }
+                            @if let Some(next) = &found.next { a.button href=(SafeUrl::fixed("/queue").with("cursor", next)) { "Next page" } }
+                        }
+                    }
                 }
             }
         },

@@ -154,6 +154,9 @@ fn actions(runner: &RunnerView) -> Markup {
             @if runner.state == RunnerState::Draining { (act("undrain", "Take work again").button()) } @else {
                 (act("drain", "Drain the runner").ask("drain", "Drain", "It finishes what it holds and takes nothing new, until somebody says otherwise.", false))
             }
+            @if !runner.holds.is_empty() {
+                (act("remove_force", "Take everything from it and remove it").ask("remove_force", "Remove by force", "For a host that is no longer trusted: its chunks wait again at no cost, its credential is forgotten, and what it still says counts no more. Its containers have to be stopped on that host.", true))
+            }
             @if runner.holds.is_empty() && matches!(runner.state, RunnerState::Unreachable | RunnerState::New | RunnerState::Draining) {
                 (act("remove", "Remove the runner").ask("remove", "Remove", "Its credential is forgotten; to come back it has to join again.", true))
             }

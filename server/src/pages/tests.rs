@@ -88,7 +88,7 @@ fn pages() -> Vec<(String, Kind, String)> {
             ),
             ("chunk", chunk::page(frame, &samples::chunk_detail(kind), "mara", None, Some(&log))),
             ("runners", runners::page(frame, &samples::runners(kind), JOIN)),
-            ("queue", queue::page(frame, &samples::queue(kind))),
+            ("queue", queue::page(frame, &Page { rows: samples::queue(kind), next: None }, 0)),
             ("submit", submit::page(frame, &draft, &outcome)),
             ("tokens", tokens::page(frame, &samples::tokens(kind), (kind != Kind::Empty).then_some(&created))),
             (
@@ -323,4 +323,33 @@ fn who_may_not_act_sees_no_buttons() {
         let page = runners::page(stage.frame(), &samples::runners(Kind::Typical), JOIN).into_string();
         assert_eq!(page.contains("/runners/1/act"), role >= Role::Operator, "{role:?}");
     }
+}
+
+#[test]
+fn a_gather_that_failed_can_be_done_again_by_itself() {
+    let stage = Stage::new(Kind::Typical);
+    let mut detail = samples::job(Kind::Typical);
+    (detail.job.chunks.failed, detail.job.chunks.cancelled) = (0, 0);
+    (detail.gather, detail.gather_problem) = (None, Some("the header of chunk 3 differs".to_owned()));
+    let page = |detail: &dsg_schemas::api::JobDetail| {
+        job::page(stage.frame(), detail, &[], &job::Filter::default(), &samples::chunks(Kind::Typical)).into_string()
+    };
+    assert!(page(&detail).contains("value=\"retry_failed\">Gather again<"));
+    detail.gather_problem = None;
+    assert!(!page(&detail).contains("retry_failed"));
+}
+
+/// What comes before and after the shown lines can be reached without a script.
+#[test]
+fn a_log_has_pages_in_both_directions() {
+    let stage = Stage::new(Kind::Many);
+    let detail = samples::chunk_detail(Kind::Many);
+    let mut log = samples::log(Kind::Many);
+    let page =
+        |log: &dsg_schemas::api::LogPage| chunk::page(stage.frame(), &detail, "mara", Some(2), Some(log)).into_string();
+    let end = page(&log);
+    assert!(end.contains("?attempt=2&amp;from=11640#log-title\">11,840 earlier lines<"), "{end}");
+    assert!(!end.contains("later line"));
+    log.total = 20_000;
+    assert!(page(&log).contains("from=12040#log-title\">7,960 later lines<"));
 }

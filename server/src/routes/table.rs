@@ -62,8 +62,11 @@ fn looking() -> Vec<Route> {
         get("/api/v1/whoami", VIEWER, "Who the caller is", overview::whoami).answers::<Whoami>(),
         get("/api/v1/overview", VIEWER, "The grid at a glance", overview::overview).answers::<Overview>(),
         get("/api/v1/queue", VIEWER, "What waits, in the order in which it will start, and why", overview::queue)
+            .query(&["job", "owner", "cursor", "limit"])
             .answers::<Page<QueueEntry>>(),
-        get("/api/v1/runners", VIEWER, "Runners", overview::runners).answers::<Page<RunnerView>>(),
+        get("/api/v1/runners", VIEWER, "Runners", overview::runners)
+            .query(&["state", "text", "cursor", "limit"])
+            .answers::<Page<RunnerView>>(),
         get("/api/v1/events", VIEWER, "A stream of changes", events::events).sends("text/event-stream"),
         get("/api/v1/jobs", VIEWER, "Jobs, newest first", jobs::list)
             .query(&["state", "owner", "text", "cursor", "limit"])
@@ -92,7 +95,9 @@ fn doing() -> Vec<Route> {
             .answers::<Acted>(),
         post("/api/v1/login-links", VIEWER, "A link that logs a browser in as the caller, once", tokens::link)
             .answers::<LoginLink>(),
-        get("/api/v1/tokens", ADMIN, "Tokens, without their secrets", tokens::list).answers::<Page<TokenView>>(),
+        get("/api/v1/tokens", ADMIN, "Tokens, without their secrets", tokens::list)
+            .query(&["kind", "text", "cursor", "limit"])
+            .answers::<Page<TokenView>>(),
         post("/api/v1/tokens", ADMIN, "Make a token", tokens::create).takes::<CreateToken>().answers::<CreatedToken>(),
         Route::new(Method::DELETE, "/api/v1/tokens/{id}", ADMIN, "Revoke a token", tokens::revoke),
     ]

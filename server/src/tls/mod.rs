@@ -4,13 +4,18 @@
 //! nothing else. Keys are readable by the server's user alone.
 pub mod addresses;
 mod authority;
+mod renew;
 
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 pub use authority::own;
+pub use renew::follow;
+
+use crate::config::{Config, Tls};
 
 /// What a TLS listener needs, and what clients are told.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Certificates {
     /// Leaf first.
     pub chain_pem: String,
@@ -34,6 +39,15 @@ pub enum TlsError {
     Make { names: Vec<String>, source: rcgen::Error },
     #[error("cannot use the key in {path}; remove the folder to make a new CA (every runner and user must then join anew)", path = path.display())]
     Key { path: PathBuf, source: rcgen::Error },
+}
+
+/// As the configuration says; `None` for plain HTTP. Own certificates are made where they are missing or old.
+pub fn load(config: &Config) -> Result<Option<Certificates>, TlsError> {
+    Ok(match &config.tls {
+        Tls::Own => Some(own(&config.data.join("tls"), &config.public_names, SystemTime::now())?),
+        Tls::Files { cert, key } => Some(from_files(cert, key)?),
+        Tls::Off => None,
+    })
 }
 
 /// The lab's own certificate chain and key, as PEM files.

@@ -1,5 +1,5 @@
 //! Lists: filters, cursors, the map, events.
-use dsg_schemas::api::{ChunkView, JobView, Page};
+use dsg_schemas::api::{ChunkView, JobView, Page, QueueEntry, RunnerView, TokenKind, TokenView};
 use dsg_schemas::reason::EndReason;
 use futures_util::StreamExt;
 use reqwest::Method;
@@ -72,4 +72,61 @@ async fn a_change_is_told_to_whoever_listens() {
     let first = revision(&next().await);
     grid.submit(HELLO).await;
     assert!(revision(&next().await) > first);
+}
+
+/// All rows of a list, two at a time; each page but the last must be full.
+async fn walk<T: serde::de::DeserializeOwned>(grid: &Grid, path: &str) -> Vec<T> {
+    let mut rows = Vec::new();
+    let mut cursor = String::new();
+    loop {
+        let from = if cursor.is_empty() { String::new() } else { format!("&cursor={cursor}") };
+        let page: Page<T> = grid.get(&format!("{path}limit=2{from}")).await;
+        assert!(page.rows.len() == 2 || page.next.is_none());
+        rows.extend(page.rows);
+        match page.next {
+            Some(next) => cursor = next,
+            None => return rows,
+        }
+    }
+}
+
+#[tokio::test]
+async fn runners_tokens_and_the_queue_have_pages_and_filters() {
+    let grid = Grid::start().await;
+    for name in ["ada", "byron", "curie"] {
+        grid.runner(name).await;
+    }
+    let names = async |path: &str| -> Vec<String> {
+        walk::<RunnerView>(&grid, path).await.into_iter().map(|runner| runner.name).collect()
+    };
+    let mut revisions = grid.server.app.engine.revisions();
+    // Views of runners come from the summary, which is made a few times a second.
+    let ready = async {
+        while names("/api/v1/runners?state=ready&").await.len() < 3 {
+            revisions.changed().await.expect("a summary");
+        }
+    };
+    tokio::time::timeout(PATIENCE, ready).await.expect("in time");
+    assert_eq!(names("/api/v1/runners?").await, ["ada", "byron", "curie"]);
+    assert_eq!(names("/api/v1/runners?text=R&state=ready&").await, ["byron", "curie"]);
+    assert_eq!(names("/api/v1/runners?state=draining&").await, [""; 0]);
+
+    for name in ["mara", "otto", "lise"] {
+        grid.token(TokenKind::Viewer, name).await;
+    }
+    let tokens: Vec<TokenView> = walk(&grid, "/api/v1/tokens?kind=viewer&").await;
+    let mut found: Vec<&str> = tokens.iter().map(|token| token.name.as_str()).collect();
+    found.sort_unstable();
+    assert_eq!(found, ["lise", "mara", "otto"]);
+    assert_eq!(walk::<TokenView>(&grid, "/api/v1/tokens?text=tt&").await[0].name, "otto");
+
+    let jobs: Vec<_> = futures_util::future::join_all((0..5).map(|_| grid.submit(HELLO))).await;
+    let queue: Vec<QueueEntry> = walk(&grid, "/api/v1/queue?").await;
+    let mut queued: Vec<_> = queue.iter().map(|entry| entry.job).collect();
+    queued.sort_unstable();
+    queued.dedup();
+    assert_eq!((queue.len(), queued.len()), (5, 5), "each job waits once");
+    let one: Vec<QueueEntry> = walk(&grid, &format!("/api/v1/queue?job={}&", jobs[3])).await;
+    assert_eq!((one.len(), one[0].job), (1, jobs[3]));
+    assert_eq!(walk::<QueueEntry>(&grid, "/api/v1/queue?owner=nobody&").await, []);
 }

@@ -8,3 +8,4 @@ mod outputs;
 mod problems;
 mod restart;
 mod sweep;
+mod tls;

@@ -22,6 +22,10 @@ async fn every_refusal_has_a_code_and_a_sentence() {
         (Method::POST, "/api/v1/acts", Some(json!({"act": "explode"})), 400, "bad_request"),
         (Method::POST, "/api/v1/acts", Some(json!({"act": "cancel", "job": 99})), 404, "not_found"),
         (Method::POST, "/api/v1/tokens", Some(json!({"kind": "viewer", "name": ""})), 400, "bad_request"),
+        (Method::POST, "/api/v1/tokens", Some(json!({"kind": "join", "name": "j", "uses": 0})), 400, "bad_request"),
+        (Method::POST, "/api/v1/tokens", Some(json!({"kind": "join", "name": "j", "hours": 0})), 400, "bad_request"),
+        (Method::GET, "/api/v1/runners?state=happy", None, 400, "bad_request"),
+        (Method::GET, "/api/v1/queue?cursor=x", None, 400, "bad_request"),
         (Method::POST, "/api/v1/jobs", Some(json!({"spec": "x".repeat(3 << 20)})), 413, "body_too_large"),
         (Method::DELETE, "/api/v1/tokens/none", None, 404, "not_found"),
     ];
@@ -32,6 +36,9 @@ async fn every_refusal_has_a_code_and_a_sentence() {
     let form = grid.http.post(format!("{}/api/v1/acts", grid.server.url)).bearer_auth(&grid.token);
     let form = form.header("content-type", "text/plain").body(r#"{"act":"cancel","job":1}"#).send().await;
     assert_eq!(problem(form.expect("an answer")).await.code, "wrong_content_type");
+    let login =
+        grid.http.post(format!("{}/login", grid.server.url)).header("content-type", "text/plain").body("token=x");
+    assert_eq!(problem(login.send().await.expect("an answer")).await.code, "bad_request");
 }
 
 #[tokio::test]

@@ -24,7 +24,7 @@ impl Grid {
             PersonsAct::Delete { job } => self.delete(job),
             PersonsAct::Drain { runner } => self.drain(runner, true),
             PersonsAct::Undrain { runner } => self.drain(runner, false),
-            PersonsAct::RemoveRunner { runner } => self.remove_runner(now, runner),
+            PersonsAct::RemoveRunner { runner, force } => self.remove_runner(now, runner, force.then_some(&who)),
         }
     }
 }

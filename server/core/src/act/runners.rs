@@ -1,6 +1,8 @@
 //! Drain, undrain and remove: what people do to runners.
 use dsg_schemas::api::Acted;
 use dsg_schemas::ids::{AttemptId, RunnerId};
+use dsg_schemas::reason::EndReason;
+use dsg_schemas::wire::Ended;
 
 use super::acted;
 use crate::attempt::Standing;
@@ -27,7 +29,13 @@ impl Grid {
         acted(1, format!("{name} takes nothing new and finishes {}", counted(runner.holds.len() as u64, "attempt")))
     }
 
-    pub(super) fn remove_runner(&mut self, now: Millis, id: RunnerId) -> Result<Acted, Refusal> {
+    /// `forced`: by whom, whatever the runner holds. That is how a machine is shut out that is no longer trusted.
+    pub(super) fn remove_runner(
+        &mut self,
+        now: Millis,
+        id: RunnerId,
+        forced: Option<&String>,
+    ) -> Result<Acted, Refusal> {
         let Some(runner) = self.runners.get(&id) else {
             if id.0 > 0 && id.0 < self.meta.next_runner {
                 return acted(0, format!("runner {id} is already removed"));
@@ -37,15 +45,24 @@ impl Grid {
         let held: Vec<AttemptId> = runner.holds.iter().copied().collect();
         let current = |id: &AttemptId| self.attempts.get(id).is_some_and(|live| live.standing == Standing::Current);
         let in_touch = runner.session.is_some() && !runner.is_silent(now);
-        if held.iter().any(current) || (in_touch && !held.is_empty()) {
+        if forced.is_none() && (held.iter().any(current) || (in_touch && !held.is_empty())) {
             return Err(Refusal::StillHolding(id));
         }
         let name = runner.row.name.clone();
-        for attempt in held {
+        let (taken, rest): (Vec<AttemptId>, Vec<AttemptId>) = held.into_iter().partition(current);
+        let why = format!("its runner {name} was removed by {}", forced.map_or("nobody", String::as_str));
+        for attempt in &taken {
+            self.attempt_ended(now, *attempt, Ended::before_start(EndReason::Evicted, why.clone()));
+        }
+        for attempt in rest {
             self.let_go(attempt);
         }
         self.runners.remove(&id);
         self.changes.rows.insert(Key::Runner(id), None);
-        acted(1, format!("{name} is removed"))
+        if taken.is_empty() {
+            return acted(1, format!("{name} is removed"));
+        }
+        let taken = counted(taken.len() as u64, "attempt");
+        acted(1, format!("{name} is removed, and {taken} taken from it; stop its containers on that host"))
     }
 }

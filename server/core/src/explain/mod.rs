@@ -4,3 +4,5 @@ mod queue;
 mod runners;
 
 pub(crate) use runners::nobody_can;
+
+pub use queue::QueueFilter;

@@ -1,64 +1,94 @@
 //! The queue as people see it: waiting work by job stage and reason, in the order in which it will be placed.
 use dsg_schemas::api::{ChunkState, QueueEntry};
-use dsg_schemas::ids::{ChunkId, StageIndex};
+use dsg_schemas::ids::{ChunkId, JobId, StageIndex};
 
 use crate::event::Millis;
 use crate::grid::Grid;
-use crate::job::Job;
+use crate::job::{Job, Stage};
 use crate::needs::needs_words;
 
-/// Entries shown: each is explained against every runner, and nobody reads more.
-const SHOWN: usize = 500;
+/// Which part of the queue is looked at.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct QueueFilter {
+    pub job: Option<JobId>,
+    pub owner: Option<String>,
+    /// Entries before the first one.
+    pub skip: usize,
+    /// Entries at most: each is explained against every runner.
+    pub limit: usize,
+}
+
+/// Chunks of one stage that wait for the same reason.
+struct Waiting<'g> {
+    job: &'g Job,
+    stage: StageIndex,
+    first: u32,
+    count: u64,
+}
 
 impl Grid {
-    /// What may start first, in placing order; then what rests, is limited or is held. At most 500 entries.
-    pub fn queue(&self, now: Millis) -> Vec<QueueEntry> {
-        let mut entries = Vec::new();
-        for classes in self.queue.groups() {
-            let mut stages: Vec<_> = classes.values().flatten().copied().collect();
-            stages.sort_unstable();
-            for (id, index) in stages {
-                if entries.len() == SHOWN {
-                    return entries;
-                }
-                let Some(job) = self.jobs.get(&id) else { continue };
-                let Some(stage) = job.stage(index) else { continue };
-                let first = stage.ready.first();
-                entries.extend(first.and_then(|first| self.entry(now, job, index, first, stage.ready.len())));
-            }
-        }
-        for job in self.jobs.values().filter(|job| !job.row.state.is_final()) {
-            for (index, stage) in job.stages() {
-                if entries.len() >= SHOWN {
-                    return entries;
-                }
-                if let Some(first) = stage.ready.first().filter(|_| !job.has_room(index)) {
-                    entries.extend(self.entry(now, job, index, first, stage.ready.len()));
-                }
-                let soonest = stage.resting.iter().min_by_key(|(_, at)| **at);
-                let count = stage.resting.len() as u64;
-                entries.extend(soonest.and_then(|(first, _)| self.entry(now, job, index, *first, count)));
-                let held = job.row.tally_of(index).held;
-                if held > 0 && job.row.is_open(index) {
-                    let first = stage.states.iter().position(|byte| *byte == ChunkState::Held as u8);
-                    entries.extend(first.and_then(|first| self.entry(now, job, index, first as u32, held)));
-                }
-            }
-        }
-        entries
+    /// What may start first, in placing order; then what rests, is limited or is held. The flag says whether there is more.
+    pub fn queue(&self, now: Millis, filter: &QueueFilter) -> (Vec<QueueEntry>, bool) {
+        let fits = |waiting: &Waiting<'_>| {
+            let row = &waiting.job.row;
+            filter.job.is_none_or(|job| job == row.id) && filter.owner.as_ref().is_none_or(|owner| *owner == row.owner)
+        };
+        let mut wanted = self.placeable().chain(self.kept_back()).filter(fits).skip(filter.skip);
+        let entries = wanted.by_ref().take(filter.limit).filter_map(|waiting| self.entry(now, &waiting)).collect();
+        (entries, wanted.next().is_some())
     }
 
-    fn entry(&self, now: Millis, job: &Job, stage: StageIndex, index: u32, waiting: u64) -> Option<QueueEntry> {
-        let first = ChunkId { job: job.row.id, stage, index };
+    fn placeable(&self) -> impl Iterator<Item = Waiting<'_>> {
+        self.queue.groups().flat_map(move |classes| {
+            let mut stages: Vec<_> = classes.values().flatten().copied().collect();
+            stages.sort_unstable();
+            stages.into_iter().filter_map(move |(id, index)| {
+                let job = self.jobs.get(&id)?;
+                ready(job, index, job.stage(index)?)
+            })
+        })
+    }
+
+    fn kept_back(&self) -> impl Iterator<Item = Waiting<'_>> {
+        let open = self.jobs.values().filter(|job| !job.row.state.is_final());
+        open.flat_map(|job| {
+            job.stages().flat_map(move |(index, stage)| {
+                let limited = ready(job, index, stage).filter(|_| !job.has_room(index));
+                [limited, resting(job, index, stage), held(job, index, stage)].into_iter().flatten()
+            })
+        })
+    }
+
+    fn entry(&self, now: Millis, waiting: &Waiting<'_>) -> Option<QueueEntry> {
+        let Waiting { job, stage, first, count } = waiting;
+        let first = ChunkId { job: job.row.id, stage: *stage, index: *first };
         Some(QueueEntry {
             job: job.row.id,
             job_name: job.row.name.clone(),
             owner: job.row.owner.clone(),
             priority: job.row.priority,
             first,
-            waiting,
-            needs: needs_words(&job.row.policy(stage)?.needs),
+            waiting: *count,
+            needs: needs_words(&job.row.policy(*stage)?.needs),
             explanation: self.explain_chunk(now, job, first, job.state(first)?),
         })
     }
+}
+
+fn ready<'g>(job: &'g Job, index: StageIndex, stage: &Stage) -> Option<Waiting<'g>> {
+    Some(Waiting { job, stage: index, first: stage.ready.first()?, count: stage.ready.len() })
+}
+
+fn resting<'g>(job: &'g Job, index: StageIndex, stage: &Stage) -> Option<Waiting<'g>> {
+    let (first, _) = stage.resting.iter().min_by_key(|(_, at)| **at)?;
+    Some(Waiting { job, stage: index, first: *first, count: stage.resting.len() as u64 })
+}
+
+fn held<'g>(job: &'g Job, index: StageIndex, stage: &Stage) -> Option<Waiting<'g>> {
+    let count = job.row.tally_of(index).held;
+    if count == 0 || !job.row.is_open(index) {
+        return None;
+    }
+    let first = stage.states.iter().position(|byte| *byte == ChunkState::Held as u8)?;
+    Some(Waiting { job, stage: index, first: first as u32, count })
 }

@@ -120,7 +120,7 @@ impl Play {
                 self.person(match command {
                     "drain" => PersonsAct::Drain { runner },
                     "undrain" => PersonsAct::Undrain { runner },
-                    _ => PersonsAct::RemoveRunner { runner },
+                    _ => PersonsAct::RemoveRunner { runner, force: words.has("force") },
                 });
             }
             "gathered" => self.gathered(job(), &words),

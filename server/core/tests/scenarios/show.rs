@@ -1,7 +1,7 @@
 //! What a scenario prints: what the rows say that changed, and answers to questions.
 use std::collections::BTreeMap;
 
-use dsg_core::{Effects, Grid, Key, Millis, Row};
+use dsg_core::{Effects, Grid, Key, Millis, QueueFilter, Row};
 use dsg_schemas::api::{ChunkState, Explanation};
 use dsg_schemas::ids::{ChunkId, JobId};
 
@@ -106,7 +106,7 @@ pub fn attempt(disk: &Disk, grid: &Grid, id: u64) -> Vec<String> {
 }
 
 pub fn queue(grid: &Grid, now: Millis) -> Vec<String> {
-    let entries = grid.queue(now);
+    let (entries, _) = grid.queue(now, &QueueFilter { limit: 500, ..QueueFilter::default() });
     let line = |entry: &dsg_schemas::api::QueueEntry| {
         format!(
             "{} × {} of {} ({}, priority {}): {}",

@@ -87,6 +87,6 @@ pub fn act(dice: &mut Dice, jobs: u64, runners: &[RunnerId]) -> Option<Act> {
         8 if dice.percent(30) => Act::Delete { job },
         8 | 9 => Act::Drain { runner: runner? },
         10 => Act::Undrain { runner: runner? },
-        _ => Act::RemoveRunner { runner: runner? },
+        _ => Act::RemoveRunner { runner: runner?, force: dice.percent(50) },
     })
 }

@@ -5,11 +5,10 @@ use dsg_schemas::ids::{JobId, RunnerId};
 use serde::Deserialize;
 
 use super::super::url::SafeUrl;
-use super::form::Filled;
 use super::visit::{Visit, redirect};
 use crate::api::acts;
 use crate::failure::{Failure, Reply};
-use crate::web::{In, path};
+use crate::web::{Filled, In, path};
 
 #[derive(Deserialize)]
 pub struct Button {
@@ -42,7 +41,8 @@ pub async fn runner(visit: Visit, In(runner): In<u64>, Filled(button): Filled<Bu
     let act = match button.act.as_str() {
         "drain" => Act::Drain { runner },
         "undrain" => Act::Undrain { runner },
-        "remove" => Act::RemoveRunner { runner },
+        "remove" => Act::RemoveRunner { runner, force: false },
+        "remove_force" => Act::RemoveRunner { runner, force: true },
         other => return Err(unknown(other)),
     };
     let after = SafeUrl::fixed("/runners");

@@ -9,6 +9,7 @@ use super::visit::Visit;
 use crate::api;
 use crate::api::chunks::ChunkFilter;
 use crate::api::jobs::JobFilter;
+use crate::api::overview::QueueQuery;
 use crate::failure::{Failure, Reply};
 use crate::logs::LogQuery;
 use crate::web::{Ask, In, path};
@@ -83,6 +84,8 @@ fn number<T: std::str::FromStr>(text: &str) -> Reply<Option<T>> {
 #[serde(deny_unknown_fields)]
 pub struct ChunkQuery {
     attempt: Option<u32>,
+    /// The first line shown; the last ones if left out.
+    from: Option<u64>,
 }
 
 pub async fn chunk(visit: Visit, In(place): In<(u64, String, u32)>, Ask(query): Ask<ChunkQuery>) -> Reply<Response> {
@@ -90,10 +93,13 @@ pub async fn chunk(visit: Visit, In(place): In<(u64, String, u32)>, Ask(query): 
     let detail = api::chunks::detail(&visit.app, id).await?;
     let row = visit.app.read(move |rows| rows.job(id.job)).await?;
     let owner = row.map(|row| row.owner).unwrap_or_default();
-    let tail = LogQuery { tail: Some(log::LINES), ..LogQuery::default() };
+    let wanted = match query.from {
+        None => LogQuery { tail: Some(log::LINES), ..LogQuery::default() },
+        from => LogQuery { from, limit: Some(log::LINES), ..LogQuery::default() },
+    };
     let lines = match chunk::chosen(&detail.history, query.attempt) {
         // A log that cannot be read must not take the page away; the failure is in the server's log.
-        Some(attempt) if !visit.live => visit.app.log_page(attempt.id, tail).await.ok(),
+        Some(attempt) if !visit.live => visit.app.log_page(attempt.id, wanted).await.ok(),
         _ => None,
     };
     Ok(visit.page(chunk::page(visit.frame(), &detail, &owner, query.attempt, lines.as_ref())))
@@ -104,7 +110,15 @@ pub async fn runners(visit: Visit) -> Response {
     visit.page(runners::page(visit.frame(), &summary.runners, &visit.join_command()))
 }
 
-pub async fn queue(visit: Visit) -> Response {
-    let summary = visit.app.engine.summary();
-    visit.page(queue::page(visit.frame(), &summary.queue))
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[derive(Default)]
+pub struct QueuePlace {
+    cursor: String,
+}
+
+pub async fn queue(visit: Visit, Ask(place): Ask<QueuePlace>) -> Reply<Response> {
+    let cursor = number(&place.cursor)?;
+    let found = api::overview::queue_page(&visit.app, QueueQuery { cursor, ..QueueQuery::default() }).await?;
+    Ok(visit.page(queue::page(visit.frame(), &found, cursor.unwrap_or(0))))
 }

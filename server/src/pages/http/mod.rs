@@ -2,7 +2,6 @@
 mod act;
 mod door;
 mod flash;
-mod form;
 mod look;
 mod multipart;
 mod problems;

@@ -1,5 +1,4 @@
 //! Tokens from a browser. What was made is shown in the answer itself: a secret belongs in no address and no cookie.
-use axum::extract::State;
 use axum::response::Response;
 use dsg_schemas::api::{CreateToken, CreatedToken};
 use http::StatusCode;
@@ -7,19 +6,17 @@ use serde::Deserialize;
 
 use super::super::tokens::{KINDS, page};
 use super::super::url::SafeUrl;
-use super::form::Filled;
 use super::visit::{Visit, redirect};
 use crate::api::tokens;
 use crate::failure::{Failure, Reply};
-use crate::web::In;
+use crate::web::{Filled, In};
 
 pub async fn list(visit: Visit) -> Response {
-    drawn(&visit, StatusCode::OK, None).await
+    drawn(&visit, StatusCode::OK, None)
 }
 
-async fn drawn(visit: &Visit, status: StatusCode, created: Option<&CreatedToken>) -> Response {
-    let rows = tokens::list(State(visit.app.clone())).await.0.rows;
-    visit.page_as(status, page(visit.frame(), &rows, created))
+fn drawn(visit: &Visit, status: StatusCode, created: Option<&CreatedToken>) -> Response {
+    visit.page_as(status, page(visit.frame(), &tokens::all(&visit.app), created))
 }
 
 #[derive(Deserialize)]
@@ -37,7 +34,7 @@ pub async fn create(visit: Visit, Filled(wanted): Filled<Wanted>) -> Reply<Respo
     let kind = kind.ok_or_else(|| Failure::bad_request(format!("there is no kind of token {:?}", wanted.kind)))?;
     let (hours, uses) = (number("hours", &wanted.hours)?, number("joins", &wanted.uses)?);
     let created = tokens::created(&visit.app, CreateToken { kind, name: wanted.name, hours, uses }).await?;
-    Ok(drawn(&visit, StatusCode::CREATED, Some(&created)).await)
+    Ok(drawn(&visit, StatusCode::CREATED, Some(&created)))
 }
 
 /// An empty field says nothing.
