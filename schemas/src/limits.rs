@@ -33,6 +33,8 @@ pub const LOG_LINE_BYTES: usize = 64 << 10;
 pub const BLOB_PIECE_BYTES: u64 = 8 << 20;
 /// Files that one output glob may match.
 pub const OUTPUT_FILES: usize = 10_000;
+/// Outputs of chunks that a gather's container finds: their list travels with its start order.
+pub const GATHER_FILES: usize = 10_000;
 /// Rows of one page of a list.
 pub const PAGE_ROWS: usize = 200;
 /// How long a lease lasts without a sync, and how often runners sync while they hold something.

@@ -18,7 +18,7 @@ pub struct Gathered {
     pub manifest: Option<Upload>,
     /// `name` is the gather step's `output`.
     pub joined: Vec<StoredFile>,
-    /// By chunk.
+    /// By chunk; none of them where they are more than [`GATHER_FILES`](crate::limits::GATHER_FILES).
     pub chunks: Vec<(u32, Vec<StoredFile>)>,
 }
 
@@ -179,7 +179,9 @@ impl Plan {
                 files.push(InputFile { under, size: *size, sha256: sha256.clone() });
             }
         }
-        inputs.push(InputOrder { name: "chunks".to_owned(), path: "/in/chunks".to_owned(), files });
+        if !files.is_empty() {
+            inputs.push(InputOrder { name: "chunks".to_owned(), path: "/in/chunks".to_owned(), files });
+        }
         inputs
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use dsg_core::event::{Act, Event};
 use dsg_schemas::api::Upload;
 use dsg_schemas::ids::JobId;
+use dsg_schemas::limits;
 use dsg_schemas::spec::{Gather, GatherMode, GatherWhen, Gathered, Plan};
 use dsg_schemas::wire::StoredFile;
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -159,11 +160,14 @@ type Collected = (Upload, Vec<(u32, Vec<StoredFile>)>);
 
 fn collect(store: &Store, blobs: &BlobStore, plan: &Plan, job: JobId) -> Result<Collected, GatherError> {
     let mut writer = blobs.writer()?;
-    let mut chunks = Vec::new();
+    let (mut chunks, mut files) = (Vec::new(), 0);
     for first in (0..plan.chunks).step_by(BATCH as usize) {
         writer.put(&manifest::text(store, plan, job, first)?)?;
         for chunk in store.read(|rows| touched(rows, job, first))? {
-            if !chunk.outputs().is_empty() {
+            files += chunk.outputs().len();
+            if files > limits::GATHER_FILES {
+                chunks = Vec::new();
+            } else if !chunk.outputs().is_empty() {
                 chunks.push((chunk.id().index, chunk.outputs().to_vec()));
             }
         }

@@ -17,9 +17,10 @@ pub use table::Table;
 
 use super::chunk::shared_variables;
 use super::draft::Sources;
-use super::job::{Chunks, Job};
+use super::job::{Chunks, GatherMode, Job};
 use super::problem::{Found, Report, Rule};
 use super::rules;
+use crate::limits;
 
 pub struct Expanded {
     pub items: Items,
@@ -52,7 +53,20 @@ pub fn expand(job: &Job, sources: &Sources<'_>, report: &mut Report) -> Option<E
     split::weigh(&items, &split, pointer(&job.chunks), report);
     let shape = items.shape();
     warn_of_shared_variables(job, &shape, report);
+    warn_of_many_files(job, split.chunks, report);
     (report.count() == before).then_some(Expanded { items, split, shape, used })
+}
+
+/// The container of a gather is not given a million files.
+fn warn_of_many_files(job: &Job, chunks: u32, report: &mut Report) {
+    let files = u64::from(chunks) * job.outputs.len() as u64;
+    let container = job.gather.iter().any(|step| step.mode == GatherMode::Run);
+    if container && files > limits::GATHER_FILES as u64 {
+        report.warnings.push(format!(
+            "the gather's container finds the outputs of the chunks in /in/chunks only where they are at most {} files, and here they are {files}; it finds the joined files and the manifest",
+            limits::GATHER_FILES
+        ));
+    }
 }
 
 /// `Mass` and `mass` are two columns, and one variable: no reason to refuse somebody's table, but one to say so.
