@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use dsg_schemas::ids::AttemptId;
 use dsg_schemas::limits::LOG_BATCH_BYTES;
+use dsg_schemas::wire::log::LogAnswer;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::Shared;
@@ -76,8 +77,8 @@ async fn send_all(shared: &Shared, attempt: AttemptId, log: &Log) -> Result<(), 
         let answer = shared.link.log(attempt, batch).await;
         drop(turn);
         match answer {
-            Ok(have) => {
-                log.spool().acknowledge(have);
+            Ok(LogAnswer { have, durable }) => {
+                log.spool().acknowledge(have, durable);
                 if have == from {
                     tracing::warn!(%attempt, ?have, "the server took nothing of a log batch");
                     return Err(true);

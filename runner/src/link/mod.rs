@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use dsg_schemas::api::BlobHave;
 use dsg_schemas::ids::AttemptId;
-use dsg_schemas::wire::log::{self, LogHave};
+use dsg_schemas::wire::log::{self, LogAnswer};
 use dsg_schemas::wire::{HelloAnswer, HelloRequest, JoinAnswer, JoinRequest, SyncAnswer, SyncRequest};
 use futures_util::{Stream, StreamExt};
 use http::StatusCode;
@@ -48,7 +48,7 @@ impl Link {
     }
 
     /// Sends frames and hears what the server has.
-    pub async fn log(&self, attempt: AttemptId, frames: Vec<u8>) -> Result<LogHave, LinkError> {
+    pub async fn log(&self, attempt: AttemptId, frames: Vec<u8>) -> Result<LogAnswer, LinkError> {
         let call = self.client.patch(self.url(&format!("attempts/{attempt}/log"))).bearer_auth(&self.credential);
         answer(call.header(http::header::CONTENT_TYPE, log::CONTENT_TYPE).body(frames).timeout(CALL * 2)).await
     }

@@ -135,10 +135,11 @@ impl LogSpool {
         Ok(if batch.is_empty() { None } else { Some(batch) })
     }
 
-    /// The server has this much: older segments are dropped, the newest stays for its offsets.
-    pub fn acknowledge(&mut self, have: LogHave) {
+    /// The server has this much, and so much of it on disk: older segments are dropped, the newest stays for its offsets.
+    /// After a power cut the server may have less than it once said; then what follows is sent again.
+    pub fn acknowledge(&mut self, have: LogHave, durable: LogHave) {
         self.acknowledged = have;
-        while self.segments.len() > 1 && self.segments.front().is_some_and(|oldest| !beyond(oldest.end, have)) {
+        while self.segments.len() > 1 && self.segments.front().is_some_and(|oldest| !beyond(oldest.end, durable)) {
             self.drop_segment(0);
         }
     }
@@ -225,7 +226,13 @@ mod tests {
             let have = LogHave { stdout: from as u64, stderr: 0 };
             assert_eq!(stdout(&spool, have), (all[from..].to_vec(), vec![]));
         }
-        spool.acknowledge(spool.written());
+        spool.acknowledge(spool.written(), LogHave { stdout: 7, stderr: 0 });
+        assert!(spool.segments.len() > 1, "the server could still lose what is not on its disk");
+        assert_eq!(spool.batch(spool.acknowledged(), 1 << 20).expect("read"), None);
+        let lost = LogHave { stdout: 7, stderr: 0 };
+        spool.acknowledge(lost, lost);
+        assert_eq!(stdout(&spool, spool.acknowledged()), (all[7..].to_vec(), vec![]), "and then it is sent again");
+        spool.acknowledge(spool.written(), spool.written());
         assert_eq!(spool.segments.len(), 1, "only the newest stays");
         let again = LogSpool::open(dir.path().join("log")).expect("open");
         assert_eq!(again.written(), LogHave { stdout: all.len() as u64, stderr: 2 });

@@ -17,7 +17,7 @@ use dsg_schemas::api::{BlobHave, Problem};
 use dsg_schemas::ids::{AttemptId, ChunkId, JobId, RunnerId, SessionId};
 use dsg_schemas::reason::EndReason;
 use dsg_schemas::spec::{Network, PullPolicy};
-use dsg_schemas::wire::log::{LogHave, Stream, pieces};
+use dsg_schemas::wire::log::{LogAnswer, LogHave, Stream, pieces};
 use dsg_schemas::wire::*;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -376,7 +376,8 @@ async fn log(Shared(fake): Shared<Fake>, Part(attempt): Part<u64>, headers: Head
         let log = state.logs.entry(attempt).or_default();
         (LogHave { stdout: log[0].len() as u64, stderr: log[1].len() as u64 }, lost)
     });
-    if lost { StatusCode::BAD_GATEWAY.into_response() } else { Json(have).into_response() }
+    let answer = LogAnswer { have, durable: have };
+    if lost { StatusCode::BAD_GATEWAY.into_response() } else { Json(answer).into_response() }
 }
 
 async fn blob(Shared(fake): Shared<Fake>, Part(hash): Part<String>, headers: HeaderMap) -> Response {

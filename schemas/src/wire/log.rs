@@ -33,6 +33,16 @@ pub struct LogHave {
     pub stderr: u64,
 }
 
+/// The answer to an append.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct LogAnswer {
+    pub have: LogHave,
+    /// As much of it is on the server's disk for certain: only so far may the runner drop what it keeps. A power cut of the
+    /// server can take the rest, and then `have` goes back.
+    #[serde(default)]
+    pub durable: LogHave,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("log frames are broken at byte {at}: {why}")]
 pub struct BrokenFrame {

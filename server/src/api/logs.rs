@@ -8,7 +8,7 @@ use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use dsg_schemas::api::LogPage;
 use dsg_schemas::ids::AttemptId;
-use dsg_schemas::wire::log::{LogHave, Stream, pieces};
+use dsg_schemas::wire::log::{LogAnswer, LogHave, Stream, pieces};
 use futures_util::stream;
 use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
@@ -57,7 +57,7 @@ pub async fn append(
     caller: Caller,
     In(attempt): In<u64>,
     request: Request,
-) -> Reply<Json<LogHave>> {
+) -> Reply<Json<LogAnswer>> {
     let (runner, attempt) = (caller.runner()?, AttemptId(attempt));
     let batch = body(request, &()).await?;
     match app.engine.ask(move |grid, _| grid.attempt_owner(attempt)).await? {

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use dsg_schemas::ids::AttemptId;
-use dsg_schemas::wire::log::{LogHave, Piece};
+use dsg_schemas::wire::log::{LogAnswer, LogHave, Piece};
 use tokio::sync::watch;
 
 use super::log::{Caps, Closed, Log, Place, sync};
@@ -22,7 +22,7 @@ const LOGS: usize = 4096;
 const PACKS: usize = 256;
 /// Unfinished lines in memory, over all logs.
 const OPEN_BYTES: usize = 32 << 20;
-/// How often what was written is forced to disk. A kill of the server loses nothing of it, a power cut this much.
+/// How often what was written is forced to disk. Runners keep what is not there yet, so that a power cut loses nothing.
 const FLUSH: Duration = Duration::from_secs(2);
 /// Above this many written files one sync of the whole file system is cheaper than one for each.
 const FILES_PER_FLUSH: usize = 32;
@@ -69,7 +69,16 @@ struct Inner {
     packs: Recent<u64, Shared>,
     watchers: Mutex<HashMap<u64, watch::Sender<()>>>,
     /// Written since the last flush.
-    written: Mutex<BTreeSet<PathBuf>>,
+    written: Mutex<Written>,
+    /// How much of each log is on disk for certain. Forgetting one is always sound: then nothing of it is promised.
+    durable: Mutex<HashMap<u64, LogHave>>,
+}
+
+#[derive(Default)]
+struct Written {
+    files: BTreeSet<PathBuf>,
+    /// How much there was of these logs after the last write.
+    logs: BTreeMap<u64, LogHave>,
 }
 
 /// The pack of a folder. `synced` is locked before `pack`, and never while `pack` is held.
@@ -94,6 +103,7 @@ impl LogStore {
             packs: Recent::new(PACKS),
             watchers: Mutex::default(),
             written: Mutex::default(),
+            durable: Mutex::default(),
         };
         let store = LogStore(Arc::new(inner));
         let weak = Arc::downgrade(&store.0);
@@ -103,7 +113,7 @@ impl LogStore {
 
     /// Takes what is new of these pieces and answers with what it has then. What lies beyond a gap is not taken, unless an
     /// empty piece at a higher offset says that the bytes before it are lost.
-    pub fn append(&self, attempt: AttemptId, pieces: &[Piece<'_>]) -> Result<LogHave, LogError> {
+    pub fn append(&self, attempt: AttemptId, pieces: &[Piece<'_>]) -> Result<LogAnswer, LogError> {
         if let Some(piece) = pieces.iter().find(|piece| piece.offset > STREAM_BYTES) {
             return Err(LogError::Absurd { offset: piece.offset });
         }
@@ -112,10 +122,15 @@ impl LogStore {
         let mut written = Vec::new();
         let have = self.change(attempt, |log| log.append(pieces, &mut written))?;
         if !written.is_empty() {
-            lock(&self.0.written).extend(written);
+            {
+                let mut all = lock(&self.0.written);
+                all.files.extend(written);
+                all.logs.insert(attempt.0, have);
+            }
             self.wake(attempt);
         }
-        Ok(have)
+        let durable = lock(&self.0.durable).get(&attempt.0).copied().unwrap_or_default();
+        Ok(LogAnswer { have, durable })
     }
 
     pub fn have(&self, attempt: AttemptId) -> Result<LogHave, LogError> {
@@ -155,6 +170,7 @@ impl LogStore {
                 ends.insert(home, end);
             }
             self.wake(*attempt);
+            lock(&self.0.durable).remove(&attempt.0);
         }
         for (home, end) in ends {
             self.sync_pack(home, &self.0.packs.get(home), end)?;
@@ -230,13 +246,31 @@ impl LogStore {
 
     /// Forces to disk what was written since the last time.
     pub fn flush(&self) -> Result<(), LogError> {
-        let written = std::mem::take(&mut *lock(&self.0.written));
-        if written.len() > FILES_PER_FLUSH {
+        let Written { files, logs } = std::mem::take(&mut *lock(&self.0.written));
+        if let Err(error) = self.sync_files(&files) {
+            // They are still to be forced to disk.
+            let mut all = lock(&self.0.written);
+            all.files.extend(files);
+            for (attempt, have) in logs {
+                all.logs.entry(attempt).or_insert(have);
+            }
+            return Err(error);
+        }
+        let mut durable = lock(&self.0.durable);
+        if durable.len() > LOGS {
+            durable.clear();
+        }
+        durable.extend(logs);
+        Ok(())
+    }
+
+    fn sync_files(&self, files: &BTreeSet<PathBuf>) -> Result<(), LogError> {
+        if files.len() > FILES_PER_FLUSH {
             let root = fs::File::open(&self.0.root).map_err(LogError::io("open", &self.0.root))?;
             return rustix::fs::syncfs(root).map_err(|error| LogError::io("sync", &self.0.root)(error.into()));
         }
         let mut folders = BTreeSet::new();
-        for path in &written {
+        for path in files {
             // Packed or removed meanwhile: then somebody else has taken care of it.
             if path.exists() {
                 sync(path)?;

@@ -68,7 +68,7 @@ fn lines(store: &LogStore, attempt: AttemptId, limit: usize, stream: Option<Stre
 }
 
 fn write(store: &LogStore, attempt: AttemptId, stream: Stream, offset: u64, bytes: &[u8]) -> LogHave {
-    store.append(attempt, &[Piece { stream, time_ms: offset, offset, bytes }]).expect("is taken")
+    store.append(attempt, &[Piece { stream, time_ms: offset, offset, bytes }]).expect("is taken").have
 }
 
 fn page(store: &LogStore, attempt: AttemptId) -> LogPage {
@@ -97,7 +97,7 @@ fn pieces_cut_and_sent_again_at_random_give_exactly_what_was_written() {
                 batch.push(Piece { stream, time_ms: 5, offset: start as u64, bytes: &all[start..end] });
             }
             batch.retain(|piece| !piece.bytes.is_empty());
-            have = logs.append(ONE, &batch).expect("is taken");
+            have = logs.append(ONE, &batch).expect("is taken").have;
             let most = LogHave { stdout: wrote[0].len() as u64, stderr: wrote[1].len() as u64 };
             assert!(have.stdout <= most.stdout && have.stderr <= most.stderr, "seed {seed}: doubled bytes");
             if dice.below(8) == 0 {
@@ -365,4 +365,24 @@ fn what_was_written_reaches_the_disk_by_flush_however_many_files_it_are() {
     }
     logs.remove(&[ONE]).expect("removes");
     logs.flush().expect("what is gone is no error");
+}
+
+/// What the runner may drop is what a power cut cannot take any more.
+#[test]
+fn only_what_was_forced_to_disk_is_called_durable() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let logs = store(dir.path(), WIDE);
+    let append = |offset, bytes| {
+        logs.append(ONE, &[Piece { stream: Stream::Stdout, time_ms: 1, offset, bytes }]).expect("is taken")
+    };
+    let out = |stdout| LogHave { stdout, stderr: 0 };
+    assert_eq!(append(0, b"one\n").durable, out(0));
+    logs.flush().expect("synced");
+    let answer = append(4, b"two\n");
+    assert_eq!((answer.have, answer.durable), (out(8), out(4)));
+    logs.flush().expect("synced");
+    assert_eq!(append(8, b"").durable, out(8));
+    // A log that is read anew from its files is promised nothing until it is synced again.
+    let again = store(dir.path(), WIDE);
+    assert_eq!(again.append(ONE, &[]).expect("is taken").durable, out(0));
 }

@@ -4,7 +4,7 @@ use dsg_schemas::api::{
     LogPage, LoginLink, Overview, Page, QueueEntry, Role, RunnerView, Submit, Submitted, TokenView, Whoami,
 };
 use dsg_schemas::limits;
-use dsg_schemas::wire::log::LogHave;
+use dsg_schemas::wire::log::LogAnswer;
 use dsg_schemas::wire::{HelloAnswer, HelloRequest, JoinAnswer, JoinRequest, SyncAnswer, SyncRequest};
 use http::Method;
 
@@ -134,7 +134,7 @@ fn bytes() -> Vec<Route> {
             .sends("text/plain"),
         Route::new(Method::PATCH, "/api/v1/attempts/{attempt}/log", Access::Runner, "Append to a log", logs::append)
             .up_to(2 * limits::LOG_BATCH_BYTES)
-            .answers::<LogHave>(),
+            .answers::<LogAnswer>(),
         get("/api/v1/blobs/sha256/{hash}", reader, "A blob, with ranges; also as HEAD", blobs::get)
             .query(&["name"])
             .sends("application/octet-stream"),

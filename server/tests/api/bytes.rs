@@ -2,7 +2,7 @@
 use dsg_schemas::api::{BlobHave, JobState, LogPage, ManifestLine};
 use dsg_schemas::ids::{AttemptId, JobId};
 use dsg_schemas::reason::EndReason;
-use dsg_schemas::wire::log::{self, LogHave, Piece, Stream};
+use dsg_schemas::wire::log::{self, LogAnswer, LogHave, Piece, Stream};
 use dsg_schemas::wire::{AttemptReport, Ended, Phase, StoredFile};
 use dsg_server::blobs::BlobHash;
 use reqwest::{Method, Response, header};
@@ -119,11 +119,11 @@ async fn a_log_reaches_its_followers_and_stays_after_the_end() {
     let attempt = runner.sync(&grid, Vec::new()).await.orders.start[0].attempt;
     let path = format!("/api/v1/attempts/{attempt}/log");
     let mut follow = grid.fetch(&format!("{path}/follow"), &[]).await;
-    let have: LogHave = read(grid.append(&runner, attempt, &[(Stream::Stdout, 0, b"one\ntw")]).await).await;
+    let LogAnswer { have, .. } = read(grid.append(&runner, attempt, &[(Stream::Stdout, 0, b"one\ntw")]).await).await;
     assert_eq!(have, LogHave { stdout: 6, stderr: 0 });
     // A lost answer: the same again, with more; and a gap, which is not taken.
     let again: &[(Stream, u64, &[u8])] = &[(Stream::Stdout, 0, b"one\ntwo\n"), (Stream::Stderr, 5, b"gap")];
-    let have: LogHave = read(grid.append(&runner, attempt, again).await).await;
+    let LogAnswer { have, .. } = read(grid.append(&runner, attempt, again).await).await;
     assert_eq!(have, LogHave { stdout: 8, stderr: 0 });
     let other = grid.runner("eve").await;
     assert_eq!(problem(grid.append(&other, attempt, &[(Stream::Stdout, 8, b"forged\n")]).await).await.code, "fenced");
@@ -132,7 +132,7 @@ async fn a_log_reaches_its_followers_and_stays_after_the_end() {
     assert_eq!((shown.total, shown.ended), (2, false));
 
     runner.sync(&grid, vec![running(attempt)]).await;
-    read::<LogHave>(grid.append(&runner, attempt, &[(Stream::Stderr, 0, b"last")]).await).await;
+    read::<LogAnswer>(grid.append(&runner, attempt, &[(Stream::Stderr, 0, b"last")]).await).await;
     let mut ended = Ended { exit_code: Some(3), ..Ended::before_start(EndReason::Exit, "it failed") };
     (ended.stdout_bytes, ended.stderr_bytes) = (8, 4);
     let report = AttemptReport { attempt, phase: Phase::Ended(Box::new(ended)) };
