@@ -6,7 +6,7 @@ use dsg_schemas::api::{Overview, Page, QueueEntry, RunnerState, RunnerView, Whoa
 use dsg_schemas::ids::JobId;
 use dsg_schemas::limits;
 use dsg_schemas::wire::PROTOCOL;
-use http::header;
+use http::{StatusCode, header};
 use serde::Deserialize;
 
 use crate::app::{App, Shared};
@@ -111,8 +111,12 @@ pub async fn runners(State(app): State<App>, Ask(query): Ask<RunnersQuery>) -> J
     Json(list::page(rows, |runner| format!("{:020}", runner.id.0), cursor.as_deref(), limit))
 }
 
-pub async fn healthz() -> &'static str {
-    "ok\n"
+/// For whatever watches the server: 200 while it takes work, 503 while it cannot use its store.
+pub async fn healthz(State(app): State<App>) -> (StatusCode, &'static str) {
+    match app.engine.summary().store_is_gone {
+        false => (StatusCode::OK, "ok\n"),
+        true => (StatusCode::SERVICE_UNAVAILABLE, "the store cannot be used; the server's log says why\n"),
+    }
 }
 
 pub async fn ca(State(app): State<App>) -> Reply<Response> {

@@ -11,6 +11,8 @@ pub struct Summary {
     /// Grows with each publication.
     pub revision: u64,
     pub now_ms: u64,
+    /// The store cannot be opened: nothing new is taken until it can.
+    pub store_is_gone: bool,
     pub runners: Vec<RunnerView>,
     /// In the order in which it will be placed.
     pub queue: Vec<QueueEntry>,

@@ -41,3 +41,35 @@ async fn a_failed_commit_is_an_error_for_its_callers_and_leaves_no_trace() {
     assert_eq!(app.store.read(|rows| Ok(rows.runners()?.len())).expect("read"), 1);
     server.stop().await;
 }
+
+#[tokio::test]
+async fn a_store_that_cannot_be_opened_is_told_and_taken_up_again() {
+    let data = tempfile::tempdir().expect("a directory");
+    let server = crate::start(Config::local(data.path())).await.expect("a server");
+    let app = server.app.clone();
+    let file = data.path().join("dsg.redb");
+    let aside = data.path().join("aside");
+    let health = async || crate::api::overview::healthz(axum::extract::State(app.clone())).await.0.as_u16();
+    assert_eq!(health().await, 200);
+    // A folder in its place: whatever the engine tries, the file cannot be opened.
+    std::fs::rename(&file, &aside).expect("moved");
+    std::fs::create_dir(&file).expect("made");
+    app.store.fail_next_commit.store(true, Ordering::SeqCst);
+    assert_eq!(app.engine.apply(enrol("ada")).await, Err(Refused::Store));
+    let mut revisions = app.engine.revisions();
+    while health().await != 503 {
+        revisions.changed().await.expect("a summary");
+    }
+    assert!(app.banners.all().iter().any(|banner| banner.contains("store")), "{:?}", app.banners.all());
+    assert_eq!(app.engine.apply(enrol("ada")).await, Err(Refused::Store));
+
+    std::fs::remove_dir(&file).expect("removed");
+    std::fs::rename(&aside, &file).expect("moved back");
+    while health().await != 200 {
+        // Each message makes it try, a little later than the last time.
+        let _ = app.engine.apply(enrol("byron")).await;
+        revisions.changed().await.expect("a summary");
+    }
+    assert!(app.banners.all().is_empty(), "{:?}", app.banners.all());
+    server.stop().await;
+}

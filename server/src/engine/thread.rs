@@ -365,6 +365,7 @@ impl Thread {
         let now_ms = self.clock.now_ms();
         self.summary.send_modify(|summary| {
             let mut next = Summary { revision: summary.revision + 1, now_ms, ..Summary::default() };
+            next.store_is_gone = self.state.is_none();
             match &self.state {
                 Some(state) => {
                     next.runners = state.grid.runner_views(now_ms);
