@@ -85,6 +85,7 @@ async fn suite(socket: &str) -> Result<()> {
     let hello = client.submit(&example("hello.yaml")?).await?;
     let fails = client.submit(&example("fails.yaml")?).await?;
     let rules = client.submit(&example("retry-rules.yaml")?).await?;
+    let accepted = client.submit(&shell("accepted", ACCEPTED)).await?;
     let matrix = client.submit(&example("matrix-sweep.yaml")?).await?;
     let range = client.submit(&example("range.yaml")?).await?;
     let long_log = client.submit(&example("long-log.yaml")?).await?;
@@ -101,6 +102,7 @@ async fn suite(socket: &str) -> Result<()> {
     says_its_number(client, hello).await.context("hello")?;
     fails_for_the_right_reasons(client, fails).await.context("fails")?;
     retries_by_rule(client, rules).await.context("retry-rules")?;
+    accepted_ends_keep_their_outputs(client, accepted).await.context("accepted")?;
     ends(client, starts, &[EndReason::BadCommand, EndReason::Exit]).await.context("starts")?;
     ends(client, no_image, &[EndReason::ImageNotFound]).await.context("no image")?;
     bytes_stay_bytes(client, bytes).await.context("bytes")?;
@@ -114,6 +116,14 @@ async fn suite(socket: &str) -> Result<()> {
 
 /// A command that is not there, and one that is there but fails, are different ends.
 const STARTS: &str = "command: ['{{item.value}}', '/nowhere']\nchunks: {items: [/no/such/command, ls]}";
+/// The second chunk ends with a code that a rule accepts, the third as well, but without its output.
+const ACCEPTED: &str = "chunks: {items: [0, 3, 4]}
+retry: {rules: [{when: {exit_codes: ['3..4']}, action: accept}]}
+outputs: [{name: row, path: /out/row.txt}]
+gather: {mode: concat, from: row, output: rows, when: partial}
+script: |
+  [ $ITEM_VALUE = 4 ] || echo row $ITEM_VALUE >$DSG_OUTPUT_DIR/row.txt
+  exit $ITEM_VALUE";
 /// Invalid UTF-8, a NUL, and no newline at the end.
 const BYTES: &str = "chunks: {count: 1}\nscript: |\n  printf 'a\\377\\376\\000b\\nlast line'";
 const INSIDE: &str = "chunks: {count: 1}
@@ -182,6 +192,16 @@ async fn retries_by_rule(client: &Client, job: JobId) -> Result<()> {
         (ChunkState::Succeeded, 2), // 1: retry.limit
     ];
     ensure!(seen == expected, "{seen:?} in {detail:?}");
+    Ok(())
+}
+
+async fn accepted_ends_keep_their_outputs(client: &Client, job: JobId) -> Result<()> {
+    let detail = client.ended(job).await?;
+    ensure!((detail.job.chunks.succeeded, detail.job.chunks.failed) == (2, 1), "{detail:?}");
+    ensure!(client.gathered(&detail, "rows").await? == b"row 0\nrow 3\n", "{detail:?}");
+    let chunk = client.chunk_at(job, 2).await?;
+    ensure!(chunk.chunk.reason == Some(EndReason::OutputMissing), "{chunk:?}");
+    ensure!(chunk.history[0].exit_code == Some(4), "{chunk:?}");
     Ok(())
 }
 

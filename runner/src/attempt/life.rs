@@ -6,6 +6,7 @@ use dsg_schemas::reason::EndReason;
 use dsg_schemas::wire::{Ended, Phase, StartOrder};
 use tokio::sync::{mpsc, watch as channel};
 
+use super::outputs::Stored;
 use super::ship::Shipment;
 use super::tap::{Census, Log, Tap};
 use super::verdict::verdict;
@@ -169,16 +170,21 @@ impl Life {
     async fn judge(&mut self, started: &Started, over: &Over) -> Ended {
         let host_restarted = started.boot != self.shared.boot;
         let ended = verdict(over.killed, &over.exit, &self.order, host_restarted);
-        if ended.reason != EndReason::Succeeded || self.order.outputs.is_empty() {
+        let (order, accept) = (&self.order, &self.order.accept);
+        let counts = ended.reason == EndReason::Succeeded || accept.takes(ended.reason, ended.exit_code);
+        if !counts || order.outputs.is_empty() {
             return ended;
         }
         self.say(Phase::Storing);
         let stored = tokio::select! {
-            stored = outputs::store(&self.shared, &self.folder, &started.container, &self.order.outputs) => stored,
+            stored = outputs::store(&self.shared, &self.folder, &started.container, order) => stored,
             reason = halted(&mut self.halt) => Err(stopped_early(reason)),
         };
         match stored {
-            Ok(outputs) => Ended { outputs, ..ended },
+            Ok(Stored { outputs, missing: None }) => Ended { outputs, ..ended },
+            Ok(Stored { outputs, missing: Some(message) }) => {
+                Ended { reason: EndReason::OutputMissing, message, outputs, ..ended }
+            }
             Err(Ended { reason, message, .. }) => Ended { reason, message, ..ended },
         }
     }
@@ -233,7 +239,7 @@ async fn since(shared: &Shared, container: &str) -> u64 {
 pub mod tests {
     use dsg_schemas::ids::{AttemptId, ChunkId, JobId};
     use dsg_schemas::spec::{Network, PullPolicy};
-    use dsg_schemas::wire::{Limits, RunTimeouts};
+    use dsg_schemas::wire::{Accept, Limits, RunTimeouts};
 
     use super::*;
 
@@ -257,6 +263,7 @@ pub mod tests {
             timeouts: RunTimeouts { run_ms: None, stall_ms: None, grace_ms: 1000 },
             inputs: Vec::new(),
             outputs: Vec::new(),
+            accept: Accept::default(),
             items: "{}\n".to_owned(),
         }
     }

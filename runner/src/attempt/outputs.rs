@@ -5,33 +5,49 @@ use std::path::Path;
 use bytes::Bytes;
 use dsg_schemas::limits::BLOB_PIECE_BYTES;
 use dsg_schemas::reason::EndReason;
-use dsg_schemas::wire::{Ended, OutputOrder, StoredFile};
+use dsg_schemas::wire::{Ended, OutputOrder, StartOrder, StoredFile};
 
 use super::unpack::{Taken, UnpackError, Wanted, unpack};
 use super::{Shared, disk, failed};
 use crate::spool::Folder;
 
-/// All that was declared, stored; or why that cannot be.
-pub async fn store(
-    shared: &Shared,
-    folder: &Folder,
-    container: &str,
-    orders: &[OutputOrder],
-) -> Result<Vec<StoredFile>, Ended> {
-    let mut stored = Vec::new();
-    for (index, output) in orders.iter().enumerate() {
+/// What is stored, and which required output was not there.
+#[derive(Debug, Default)]
+pub struct Stored {
+    pub outputs: Vec<StoredFile>,
+    pub missing: Option<String>,
+}
+
+/// All that was declared, stored; or why that cannot be. After the first required output that is missing nothing more is worth
+/// storing, unless a retry rule accepts just that.
+pub async fn store(shared: &Shared, folder: &Folder, container: &str, order: &StartOrder) -> Result<Stored, Ended> {
+    let goes_on = order.accept.takes(EndReason::OutputMissing, None);
+    let mut stored = Stored::default();
+    for (index, output) in order.outputs.iter().enumerate() {
         let scratch = folder.part("outputs").and_then(|_| folder.part(&format!("outputs/{index}")));
         let scratch = scratch.map_err(|error| disk("store outputs", &error))?;
-        let taken = copy_surely(shared, container, output, &scratch).await?;
-        if taken.is_empty() && output.required {
-            return Err(missing(output, "is not there, though the command ended well"));
+        let taken = match copy_surely(shared, container, output, &scratch).await {
+            Ok(taken) if taken.is_empty() && output.required => {
+                let next = "is not there at the end; write it there, or declare it `required: false`";
+                stored.missing.get_or_insert(missing(output, next).message);
+                taken
+            }
+            Ok(taken) => taken,
+            Err(Ended { reason: EndReason::OutputMissing, message, .. }) => {
+                stored.missing.get_or_insert(message);
+                Vec::new()
+            }
+            Err(ended) => return Err(ended),
+        };
+        if stored.missing.is_some() && !goes_on {
+            return Ok(Stored { outputs: Vec::new(), ..stored });
         }
         for file in taken {
             upload(shared, output, &file).await?;
             // Freed as soon as the server has it.
             drop(std::fs::remove_file(&file.scratch));
             let Taken { file, scratch: _, size, sha256 } = file;
-            stored.push(StoredFile { name: output.name.clone(), file, size, sha256 });
+            stored.outputs.push(StoredFile { name: output.name.clone(), file, size, sha256 });
         }
     }
     folder.clear("outputs");

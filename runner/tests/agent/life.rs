@@ -1,7 +1,7 @@
 //! What happens when everything goes well, or goes wrong in the container only.
 use dsg_runner::container::pretend::PretendEngine;
 use dsg_schemas::reason::EndReason;
-use dsg_schemas::wire::{InputFile, InputOrder, OutputOrder, Phase};
+use dsg_schemas::wire::{Accept, InputFile, InputOrder, OutputOrder, Phase};
 
 use crate::fake::{Fake, order};
 use crate::sha256;
@@ -119,6 +119,31 @@ async fn outputs_are_stored_before_success_and_missing_ones_fail() {
     bad.outputs = vec![output("table", "/out/b.csv", true)];
     let ended = fake.runs(bad).await;
     assert_eq!((ended.reason, ended.exit_code), (EndReason::OutputMissing, Some(0)));
+    assert!(ended.message.contains("/out/b.csv"), "{}", ended.message);
+    // What a rule accepts must have its outputs, too.
+    let accept = |exit, reasons: &[EndReason]| Accept { exit_codes: vec![(exit, exit)], reasons: reasons.to_vec() };
+    let mut accepted = order(4, &["exit=3", "write=/out/a.csv=a"]);
+    accepted.outputs = vec![output("table", "/out/a.csv", true)];
+    accepted.accept = accept(3, &[]);
+    let ended = fake.runs(accepted).await;
+    assert_eq!((ended.reason, ended.exit_code, ended.outputs.len()), (EndReason::Exit, Some(3), 1), "{ended:?}");
+    let mut timed = order(5, &["run_ms=forever", "write=/out/a.csv=a"]);
+    timed.timeouts.run_ms = Some(30);
+    timed.outputs = vec![output("table", "/out/a.csv", true)];
+    timed.accept = accept(3, &[EndReason::RunTimeout]);
+    let ended = fake.runs(timed).await;
+    assert_eq!((ended.reason, ended.outputs.len()), (EndReason::RunTimeout, 1), "{ended:?}");
+    let mut empty = order(6, &["exit=3"]);
+    empty.outputs = vec![output("table", "/out/b.csv", true)];
+    empty.accept = accept(3, &[]);
+    let ended = fake.runs(empty).await;
+    assert_eq!((ended.reason, ended.exit_code), (EndReason::OutputMissing, Some(3)), "{ended:?}");
+    // Where a rule accepts that some are missing, the others are kept.
+    let mut some = order(7, &["write=/out/a.csv=a"]);
+    some.outputs = vec![output("missing", "/out/b.csv", true), output("table", "/out/a.csv", true)];
+    some.accept = accept(3, &[EndReason::OutputMissing]);
+    let ended = fake.runs(some).await;
+    assert_eq!((ended.reason, ended.outputs.len()), (EndReason::OutputMissing, 1), "{ended:?}");
     assert!(ended.message.contains("/out/b.csv"), "{}", ended.message);
     // A failure stays the command's own, whatever is missing.
     let mut failed = order(3, &["exit=2"]);

@@ -5,12 +5,13 @@ use serde_json::Value;
 
 use super::chunk::Scene;
 use super::expand::FILES;
-use super::job::{Gather, GatherMode, Output, Resources, Timeouts};
+use super::job::{Gather, GatherMode, Output, Resources, Retry, RetryAction, Timeouts};
 use super::plan::Plan;
 use super::rules;
 use crate::api::Upload;
 use crate::ids::{AttemptId, ChunkId, GATHER, JobId, stage_name};
-use crate::wire::{InputFile, InputOrder, Limits, OutputOrder, RunTimeouts, StartOrder, StoredFile};
+use crate::reason::EndReason;
+use crate::wire::{Accept, InputFile, InputOrder, Limits, OutputOrder, RunTimeouts, StartOrder, StoredFile};
 
 /// What the gather chunk finds: the manifest and the joined files, each already a blob, and the accepted outputs of the chunks.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -31,6 +32,7 @@ struct Part<'p> {
     env: BTreeMap<String, String>,
     resources: &'p Resources,
     timeouts: &'p Timeouts,
+    retry: &'p Retry,
     outputs: &'p [Output],
 }
 
@@ -85,6 +87,7 @@ impl Plan {
             timeouts: timeouts(part.timeouts),
             inputs,
             outputs: part.outputs.iter().map(|output| order_of(output, &scene)).collect(),
+            accept: accept(part.retry),
             items: items.iter().map(|item| format!("{item}\n")).collect(),
         }
     }
@@ -99,6 +102,7 @@ impl Plan {
             env: job.env.clone(),
             resources: &job.resources,
             timeouts: &job.timeouts,
+            retry: &job.retry,
             outputs: &job.outputs,
         }
     }
@@ -122,6 +126,7 @@ impl Plan {
             env,
             resources: step.resources.as_ref().unwrap_or(&job.resources),
             timeouts: step.timeouts.as_ref().unwrap_or(&job.timeouts),
+            retry: step.retry.as_ref().unwrap_or(&job.retry),
             outputs: &step.outputs,
         }
     }
@@ -199,6 +204,25 @@ fn limits(resources: &Resources, gpus: Vec<String>) -> Limits {
         disk_bytes: disk.map_or(0, |size| size.0),
         gpus,
     }
+}
+
+/// The first rule that matches decides, so that each end is asked for by itself.
+fn accept(retry: &Retry) -> Accept {
+    let accepts = |reason, code| {
+        retry.first_match(reason, code).is_some_and(|(_, rule)| match rule.action {
+            RetryAction::Accept => true,
+            RetryAction::Retry | RetryAction::Requeue | RetryAction::Fail | RetryAction::FailJob => false,
+        })
+    };
+    let mut exit_codes: Vec<(i32, i32)> = Vec::new();
+    for code in (1..=255).filter(|code| accepts(EndReason::Exit, Some(*code))) {
+        match exit_codes.last_mut() {
+            Some((_, last)) if *last + 1 == code => *last = code,
+            Some(_) | None => exit_codes.push((code, code)),
+        }
+    }
+    let others = EndReason::ALL.into_iter().filter(|reason| !matches!(reason, EndReason::Succeeded | EndReason::Exit));
+    Accept { exit_codes, reasons: others.filter(|reason| accepts(*reason, None)).collect() }
 }
 
 /// `queue` and `job` are the server's to watch.
@@ -290,6 +314,28 @@ gather:
         assert_eq!(order.limits, limits);
         assert_eq!(order.timeouts, RunTimeouts { run_ms: Some(1_800_000), stall_ms: None, grace_ms: 10_000 });
         assert_eq!(order.items.lines().count(), 1);
+    }
+
+    #[test]
+    fn the_first_rule_that_matches_says_what_is_accepted() {
+        let rules = serde_json::json!({"rules": [
+            {"when": {"exit_codes": [4]}, "action": "retry", "limit": 2},
+            {"when": {"exit_codes": ["3..6", 9]}, "action": "accept"},
+            {"when": {"reason": ["exit", "oom"]}, "action": "fail"},
+            {"when": {"reason": ["exit", "oom", "stalled"]}, "action": "accept"},
+        ]});
+        let accept = accept(&serde_json::from_value(rules).expect("rules"));
+        assert_eq!(accept.exit_codes, [(3, 3), (5, 6), (9, 9)]);
+        assert_eq!(accept.reasons, [EndReason::Stalled]);
+        for (reason, code, taken) in [
+            (EndReason::Exit, Some(5), true),
+            (EndReason::Exit, Some(4), false),
+            (EndReason::Exit, None, false),
+            (EndReason::Stalled, Some(143), true),
+            (EndReason::Oom, Some(5), false),
+        ] {
+            assert_eq!(accept.takes(reason, code), taken, "{reason} {code:?}");
+        }
     }
 
     #[test]

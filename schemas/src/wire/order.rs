@@ -53,6 +53,9 @@ pub struct StartOrder {
     pub timeouts: RunTimeouts,
     pub inputs: Vec<InputOrder>,
     pub outputs: Vec<OutputOrder>,
+    /// Ends other than 0 that count as a success, too.
+    #[serde(default)]
+    pub accept: Accept,
     /// The chunk's items as JSON lines: the content of `DSG_ITEMS_FILE`.
     pub items: String,
 }
@@ -72,6 +75,25 @@ pub struct RunTimeouts {
     pub run_ms: Option<u64>,
     pub stall_ms: Option<u64>,
     pub grace_ms: u64,
+}
+
+/// What the job's retry rules accept, rule by rule already settled: outputs are stored for these ends as for exit code 0.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Accept {
+    /// First and last of ranges of exit codes, of the reason `exit`.
+    pub exit_codes: Vec<(i32, i32)>,
+    /// Reasons other than `exit`.
+    pub reasons: Vec<EndReason>,
+}
+
+impl Accept {
+    pub fn takes(&self, reason: EndReason, exit_code: Option<i32>) -> bool {
+        let in_range = |code| self.exit_codes.iter().any(|(first, last)| (*first..=*last).contains(&code));
+        match reason {
+            EndReason::Exit => exit_code.is_some_and(in_range),
+            other => self.reasons.contains(&other),
+        }
+    }
 }
 
 /// A file or a folder at `path`, read-only.

@@ -1,7 +1,7 @@
 //! What follows from an attempt's end: a pure function of the policy, the chunk's budgets and the reason.
 use dsg_schemas::limits::GRID_REQUEUES;
 use dsg_schemas::reason::{Blame, EndReason};
-use dsg_schemas::spec::{Backoff, Retry, RetryAction, RetryRule, When};
+use dsg_schemas::spec::{Backoff, Retry, RetryAction, RetryRule};
 
 use crate::event::Millis;
 use crate::row::ChunkRow;
@@ -90,17 +90,7 @@ pub(crate) fn charged(retry: &Retry, reason: EndReason) -> Charge {
 }
 
 fn first_match(retry: &Retry, reason: EndReason, exit_code: Option<i32>) -> Option<(usize, &RetryRule)> {
-    retry.rules.iter().enumerate().find(|(_, rule)| matches(&rule.when, reason, exit_code))
-}
-
-fn matches(when: &When, reason: EndReason, exit_code: Option<i32>) -> bool {
-    let When { exit_codes, reason: reasons } = when;
-    let code = exit_code.filter(|_| reason == EndReason::Exit);
-    let code_fits = exit_codes.is_empty()
-        || code.is_some_and(|code| {
-            exit_codes.iter().any(|range| (range.first.into()..=range.last.into()).contains(&code))
-        });
-    code_fits && (reasons.is_empty() || reasons.contains(&reason))
+    retry.first_match(reason, exit_code)
 }
 
 impl ChunkRow {

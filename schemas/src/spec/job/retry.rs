@@ -26,6 +26,22 @@ pub struct Retry {
     pub rules: Vec<RetryRule>,
 }
 
+impl Retry {
+    /// The rule that decides over such an end, and its position.
+    pub fn first_match(&self, reason: EndReason, exit_code: Option<i32>) -> Option<(usize, &RetryRule)> {
+        self.rules.iter().enumerate().find(|(_, rule)| rule.when.matches(reason, exit_code))
+    }
+}
+
+impl When {
+    fn matches(&self, reason: EndReason, exit_code: Option<i32>) -> bool {
+        let When { exit_codes, reason: reasons } = self;
+        let code = exit_code.filter(|_| reason == EndReason::Exit);
+        let in_range = |code| exit_codes.iter().any(|range| (range.first.into()..=range.last.into()).contains(&code));
+        (exit_codes.is_empty() || code.is_some_and(in_range)) && (reasons.is_empty() || reasons.contains(&reason))
+    }
+}
+
 /// Waiting before an attempt is tried again. It holds no place on any runner.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
