@@ -8,7 +8,7 @@ use std::path::Path;
 use dsg_schemas::ids::RunnerId;
 use dsg_schemas::reason::EndReason;
 use dsg_schemas::spec::Network;
-use dsg_schemas::wire::{Ended, StartOrder};
+use dsg_schemas::wire::{Ended, InputOrder, StartOrder};
 
 use super::disk;
 use crate::container::{Bind, ContainerPlan, label};
@@ -46,6 +46,7 @@ pub fn container_plan(
         entrypoint,
         command,
         env: environment(order),
+        env_defaults: defaults(order),
         workdir: order.workdir.clone(),
         user: order.user.clone(),
         network: match order.network {
@@ -58,8 +59,13 @@ pub fn container_plan(
         shm_bytes: order.limits.shm_bytes,
         gpus: order.limits.gpus.clone(),
         binds,
-        folders: if order.outputs.is_empty() { Vec::new() } else { vec![OUTPUT_DIR.to_owned()] },
+        folders: if order.inputs.iter().any(is_output_dir) { Vec::new() } else { vec![OUTPUT_DIR.to_owned()] },
     })
+}
+
+/// An input that lies right there takes the place of the folder.
+fn is_output_dir(input: &InputOrder) -> bool {
+    input.path.trim_end_matches('/') == OUTPUT_DIR
 }
 
 /// The runner's own policy: the server has checked all of this, and an owned server must not get further.
@@ -117,12 +123,14 @@ fn environment(order: &StartOrder) -> BTreeMap<String, String> {
     set("DSG_CPUS".to_owned(), Cpus(limits.cpus_milli).to_string());
     set("DSG_MEMORY_BYTES".to_owned(), limits.memory_bytes.to_string());
     set("DSG_GPU_IDS".to_owned(), limits.gpus.join(","));
-    if !order.outputs.is_empty() {
-        set("DSG_OUTPUT_DIR".to_owned(), OUTPUT_DIR.to_owned());
-    }
-    env.entry("OMP_NUM_THREADS".to_owned()).or_insert_with(|| (limits.cpus_milli / 1000).max(1).to_string());
-    env.entry("HOME".to_owned()).or_insert_with(|| "/tmp".to_owned());
+    set("DSG_OUTPUT_DIR".to_owned(), OUTPUT_DIR.to_owned());
     env
+}
+
+/// For programs that are told nothing: as many threads as there are cores, and a home that anybody may write to.
+fn defaults(order: &StartOrder) -> BTreeMap<String, String> {
+    let threads = (order.limits.cpus_milli / 1000).max(1).to_string();
+    [("OMP_NUM_THREADS".to_owned(), threads), ("HOME".to_owned(), "/tmp".to_owned())].into()
 }
 
 /// Cores as people write them: `2`, `0.5`.
@@ -137,7 +145,7 @@ impl std::fmt::Display for Cpus {
 #[cfg(test)]
 mod tests {
     use dsg_schemas::ids::AttemptId;
-    use dsg_schemas::wire::{InputFile, InputOrder, OutputOrder};
+    use dsg_schemas::wire::InputFile;
 
     use super::super::test_order as order;
     use super::*;
@@ -162,7 +170,6 @@ mod tests {
         order.limits.gpus = vec!["GPU-a".to_owned(), "GPU-b".to_owned()];
         order.env = [("OMP_NUM_THREADS".to_owned(), "9".to_owned())].into();
         order.inputs = vec![input("/data/co2.csv")];
-        order.outputs = vec![OutputOrder { name: "t".to_owned(), path: "/out/t.csv".to_owned(), required: true }];
         let plan = plan(&order).expect("a plan");
         let expected = [
             ("DSG_INPUT_CO2_DATA", "/data/co2.csv"),
@@ -172,8 +179,9 @@ mod tests {
             ("DSG_GPU_IDS", "GPU-a,GPU-b"),
             ("DSG_OUTPUT_DIR", "/out"),
             ("OMP_NUM_THREADS", "9"),
-            ("HOME", "/tmp"),
         ];
+        let defaults = [("OMP_NUM_THREADS", "2"), ("HOME", "/tmp")];
+        assert_eq!(plan.env_defaults, defaults.map(|(key, value)| (key.to_owned(), value.to_owned())).into());
         assert_eq!(plan.env, expected.map(|(key, value)| (key.to_owned(), value.to_owned())).into());
         assert_eq!((plan.name.as_str(), plan.folders), ("dsg-g-7", vec!["/out".to_owned()]));
     }

@@ -45,6 +45,8 @@ pub struct ContainerPlan {
     /// Empty: the image's own.
     pub command: Vec<String>,
     pub env: BTreeMap<String, String>,
+    /// Set where neither `env` nor the image itself sets them.
+    pub env_defaults: BTreeMap<String, String>,
     pub workdir: Option<String>,
     pub user: Option<String>,
     /// `none` or `bridge`.

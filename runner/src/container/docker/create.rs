@@ -1,5 +1,5 @@
 //! Creating a container, once per attempt: a name that is taken is our own earlier call, or a leftover to replace.
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 use std::sync::atomic::Ordering;
 
@@ -18,12 +18,14 @@ use super::{DockerEngine, libpod};
 use crate::container::{ContainerPlan, Failure, label};
 
 /// What the engine and the image decide, not the plan.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 struct Settled {
     init: bool,
     way: Option<GpuWay>,
     ceilings: Ceilings,
     capabilities: &'static [&'static str],
+    /// Names of the variables that the image sets.
+    images_env: BTreeSet<String>,
 }
 
 impl DockerEngine {
@@ -49,16 +51,13 @@ impl DockerEngine {
     }
 
     async fn create_anew(&self, plan: &ContainerPlan) -> Result<String, Trouble> {
-        let user = match &plan.user {
-            Some(user) => user.clone(),
-            None => self.image_user(&plan.image).await?,
-        };
-        let settled = self.settled(&user);
+        let defaults = self.image_defaults(&plan.image).await?;
+        let settled = self.settled(plan.user.as_deref().unwrap_or(&defaults.user), defaults.env);
         match self.create_with(plan, &settled).await {
             // Podman without catatonit. A container without an init is worse at dying, not at working.
             Err(trouble) if settled.init && trouble.says(&["container-init binary", "catatonit"]) => {
                 self.no_init.store(true, Ordering::Relaxed);
-                self.create_with(plan, &Settled { init: false, ..settled }).await
+                self.create_with(plan, &Settled { init: false, ..settled.clone() }).await
             }
             done => done,
         }
@@ -66,7 +65,7 @@ impl DockerEngine {
 
     async fn create_with(&self, plan: &ContainerPlan, settled: &Settled) -> Result<String, Trouble> {
         if settled.way == Some(GpuWay::Libpod) && !plan.gpus.is_empty() {
-            let body = libpod::body(plan, settled.init, &settled.ceilings, settled.capabilities);
+            let body = libpod::body(plan, &settled.images_env, settled.init, &settled.ceilings, settled.capabilities);
             let made = self.plain.post(libpod::CREATE, &body).await?;
             let id = made["Id"].as_str().ok_or_else(|| Trouble::Strange(format!("no id in {made}")))?;
             return Ok(id.to_owned());
@@ -77,15 +76,16 @@ impl DockerEngine {
 
     /// What is asked of the engine for a plan: for the benchmark that makes the same containers without a runner.
     pub fn request_for(&self, plan: &ContainerPlan) -> ContainerCreateBody {
-        body(plan, &self.settled(plan.user.as_deref().unwrap_or_default()))
+        body(plan, &self.settled(plan.user.as_deref().unwrap_or_default(), BTreeSet::new()))
     }
 
-    fn settled(&self, user: &str) -> Settled {
+    fn settled(&self, user: &str, images_env: BTreeSet<String>) -> Settled {
         Settled {
             init: !self.no_init.load(Ordering::Relaxed),
             way: self.gpu_ways.get(self.gpu_way.load(Ordering::Relaxed)).copied(),
             ceilings: self.ceilings,
             capabilities: capabilities(user),
+            images_env,
         }
     }
 
@@ -128,7 +128,7 @@ fn sources_exist(plan: &ContainerPlan) -> Result<(), Failure> {
 }
 
 fn body(plan: &ContainerPlan, settled: &Settled) -> ContainerCreateBody {
-    let env = environment(plan, settled.way == Some(GpuWay::Hook));
+    let env = environment(plan, &settled.images_env, settled.way == Some(GpuWay::Hook));
     ContainerCreateBody {
         image: Some(plan.image.clone()),
         entrypoint: plan.entrypoint.clone(),

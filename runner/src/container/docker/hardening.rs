@@ -1,4 +1,6 @@
 //! What every container gets, whatever its job asks for: small rights, bounded everything. One place, for both create calls.
+use std::collections::BTreeSet;
+
 use rustix::process::{Resource, getrlimit};
 
 use crate::container::ContainerPlan;
@@ -78,11 +80,12 @@ pub(super) fn bounds(plan: &ContainerPlan, ceilings: &Ceilings) -> Bounds {
     }
 }
 
-/// The environment, and the one variable that keeps NVIDIA's hook from giving GPUs to a container that asked for none (images
+/// The environment with those defaults that `env` and the image leave open, and the one variable that keeps NVIDIA's hook from giving GPUs to a container that asked for none (images
 /// ask by themselves), or more than were asked for where CDI gives them. With the hook it is the engine's to set.
-pub(super) fn environment(plan: &ContainerPlan, by_hook: bool) -> Vec<(String, String)> {
+pub(super) fn environment(plan: &ContainerPlan, images: &BTreeSet<String>, by_hook: bool) -> Vec<(String, String)> {
     let ours = "NVIDIA_VISIBLE_DEVICES";
-    let theirs = plan.env.iter().filter(|(name, _)| name.as_str() != ours);
+    let open = plan.env_defaults.iter().filter(|(name, _)| !plan.env.contains_key(*name) && !images.contains(*name));
+    let theirs = plan.env.iter().chain(open).filter(|(name, _)| name.as_str() != ours);
     let mut all: Vec<(String, String)> = theirs.map(|(name, value)| (name.clone(), value.clone())).collect();
     if plan.gpus.is_empty() || !by_hook {
         all.push((ours.to_owned(), "void".to_owned()));
@@ -92,6 +95,8 @@ pub(super) fn environment(plan: &ContainerPlan, by_hook: bool) -> Vec<(String, S
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
 
     #[test]
@@ -99,13 +104,26 @@ mod tests {
         let env = [("NVIDIA_VISIBLE_DEVICES".to_owned(), "all".to_owned()), ("A".to_owned(), "1".to_owned())];
         let mut plan = ContainerPlan { env: env.into(), ..ContainerPlan::default() };
         let value = |plan: &ContainerPlan, by_hook| {
-            let all = environment(plan, by_hook);
+            let all = environment(plan, &BTreeSet::new(), by_hook);
             all.iter().find(|(name, _)| name == "NVIDIA_VISIBLE_DEVICES").map(|(_, value)| value.clone())
         };
         assert_eq!(value(&plan, true).as_deref(), Some("void"));
         plan.gpus = vec!["GPU-1".to_owned()];
         assert_eq!(value(&plan, false).as_deref(), Some("void"), "CDI gives the device, and the hook nothing more");
         assert_eq!(value(&plan, true), None);
+    }
+
+    #[test]
+    fn defaults_give_way_to_the_job_and_to_the_image() {
+        let pairs = |names: &[&str], value: &str| {
+            names.iter().map(|name| ((*name).to_owned(), value.to_owned())).collect::<BTreeMap<_, _>>()
+        };
+        let env_defaults = pairs(&["HOME", "OMP_NUM_THREADS", "THIRD"], "ours");
+        let plan = ContainerPlan { env: pairs(&["HOME"], "the job's"), env_defaults, ..ContainerPlan::default() };
+        let all = environment(&plan, &BTreeSet::from(["OMP_NUM_THREADS".to_owned()]), false);
+        let expected = [("HOME", "the job's"), ("THIRD", "ours"), ("NVIDIA_VISIBLE_DEVICES", "void")]
+            .map(|(n, v)| (n.to_owned(), v.to_owned()));
+        assert_eq!(all, expected);
     }
 
     #[test]

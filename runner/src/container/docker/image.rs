@@ -1,5 +1,5 @@
 //! Making an image present. A pull runs by itself: Docker cancels one whose caller goes away, and others may wait for it.
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -9,6 +9,7 @@ use bollard::query_parameters::{CreateImageOptionsBuilder, ImportImageOptionsBui
 use dsg_schemas::reason::EndReason;
 use dsg_schemas::spec::PullPolicy;
 use futures_util::StreamExt;
+use serde_json::Value;
 use tokio::sync::watch;
 
 use super::DockerEngine;
@@ -27,6 +28,14 @@ pub(super) type Pull = watch::Receiver<Progress>;
 pub(super) struct Progress {
     note: String,
     done: Option<Result<(), Trouble>>,
+}
+
+/// What an image says, where nobody says otherwise.
+pub(super) struct ImageDefaults {
+    /// Empty is root.
+    pub user: String,
+    /// Names of its environment variables.
+    pub env: BTreeSet<String>,
 }
 
 impl DockerEngine {
@@ -71,10 +80,14 @@ impl DockerEngine {
         found["Id"].as_str().map(str::to_owned).ok_or_else(|| Trouble::Strange(format!("image {name} has no id")))
     }
 
-    /// Whom the image runs as, where nobody says otherwise; empty is root.
-    pub(super) async fn image_user(&self, name: &str) -> Result<String, Trouble> {
+    pub(super) async fn image_defaults(&self, name: &str) -> Result<ImageDefaults, Trouble> {
         let found = self.plain.get(&format!("/images/{}/json", escaped_path(name))).await?;
-        Ok(found["Config"]["User"].as_str().unwrap_or_default().to_owned())
+        let env = found["Config"]["Env"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let name = |pair: &Value| pair.as_str()?.split('=').next().map(str::to_owned);
+        Ok(ImageDefaults {
+            user: found["Config"]["User"].as_str().unwrap_or_default().to_owned(),
+            env: env.iter().filter_map(name).collect(),
+        })
     }
 
     async fn pull(&self, name: &str, note: &(dyn Fn(String) + Send + Sync)) -> Result<(), Trouble> {

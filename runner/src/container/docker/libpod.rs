@@ -1,4 +1,6 @@
 //! Libpod's own create call, for GPUs on Podman before 5.4, where the Docker-like call drops every GPU request without a word.
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 
 use super::gpu::cdi_name;
@@ -11,10 +13,16 @@ pub(super) const CREATE: &str = "/v4.0.0/libpod/containers/create";
 const CPU_PERIOD: i64 = 100_000;
 
 /// The same container as the Docker-like call makes, in libpod's words.
-pub(super) fn body(plan: &ContainerPlan, init: bool, ceilings: &Ceilings, capabilities: &[&str]) -> Value {
+pub(super) fn body(
+    plan: &ContainerPlan,
+    images: &BTreeSet<String>,
+    init: bool,
+    ceilings: &Ceilings,
+    capabilities: &[&str],
+) -> Value {
     let bounds = bounds(plan, ceilings);
     let env: serde_json::Map<String, Value> =
-        environment(plan, false).into_iter().map(|(name, value)| (name, Value::String(value))).collect();
+        environment(plan, images, false).into_iter().map(|(name, value)| (name, Value::String(value))).collect();
     let limits: Vec<Value> =
         bounds.ulimits.iter().map(|(name, value)| json!({"type": name, "hard": value, "soft": value})).collect();
     let mounts = plan.binds.iter().map(|bind| {
@@ -63,7 +71,7 @@ mod tests {
     #[test]
     fn gpus_are_cdi_devices_and_cpus_a_quota() {
         let plan = ContainerPlan { gpus: vec!["GPU-1".into()], cpus_milli: 1_500, ..ContainerPlan::default() };
-        let body = body(&plan, false, &Ceilings::found(None), &[]);
+        let body = body(&plan, &BTreeSet::new(), false, &Ceilings::found(None), &[]);
         assert_eq!(body["devices"][0]["path"], "nvidia.com/gpu=GPU-1");
         assert_eq!(body["resource_limits"]["cpu"]["quota"], 150_000);
         assert_eq!(body["init"], Value::Null);
