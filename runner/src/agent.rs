@@ -77,7 +77,7 @@ impl Agent {
         let now = || clock.elapsed().as_millis() as u64;
         let mut requests = Requests { tasks: JoinSet::new(), newest: [None, None] };
         let mut farewell = None;
-        let mut event = Event::Health(self.health.borrow_and_update().no_more.clone());
+        let mut event = self.looked();
         loop {
             let steps = self.plan.handle(now(), event);
             for step in steps {
@@ -99,11 +99,18 @@ impl Agent {
                     Err(_) => Event::Wake,
                 },
                 Some(_) = self.lives.tasks.join_next() => Event::Wake,
-                Ok(()) = self.health.changed() => Event::Health(self.health.borrow_and_update().no_more.clone()),
+                Ok(()) = self.health.changed() => self.looked(),
                 () = at(wake) => Event::Wake,
                 () = at(farewell) => return Ok(()),
             };
         }
+    }
+
+    fn looked(&mut self) -> Event {
+        let Health { no_more, disk_free_bytes: _, facts } = self.health.borrow_and_update().clone();
+        let changed = (self.facts != facts).then(|| Box::new(facts.clone()));
+        self.facts = facts;
+        Event::Health(no_more, changed)
     }
 
     /// Whether that was the last step.

@@ -137,6 +137,11 @@ impl Options {
         }
         let gpus = Arc::new(GpuProbe::open(self.nvml_lib.as_deref()));
         let found = gpus.gpus();
+        if let (false, Some(note)) = (found.gpus.is_empty(), &found.note) {
+            tracing::warn!("{note}");
+        }
+        let source = gpus.clone();
+        config.gpus = Some(Arc::new(move || source.gpus()));
         (config.facts.gpus, config.facts.gpu_note) = (found.gpus, found.note);
         config.load = load_source(gpus);
         config.selftest = true;

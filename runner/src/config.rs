@@ -5,9 +5,13 @@ use std::sync::Arc;
 use dsg_schemas::wire::{Facts, Load};
 
 use crate::attempt::Patience;
+use crate::probe::Gpus;
 
 /// Asked at each sync: what the host is doing.
 pub type LoadSource = Arc<dyn Fn() -> Load + Send + Sync>;
+
+/// Asked now and then: which GPUs the driver shows.
+pub type GpuSource = Arc<dyn Fn() -> Gpus + Send + Sync>;
 
 #[derive(Clone)]
 pub struct Config {
@@ -16,6 +20,7 @@ pub struct Config {
     /// What is offered. What is said about the engine is filled in at start.
     pub facts: Facts,
     pub load: LoadSource,
+    pub gpus: Option<GpuSource>,
     pub cache_bytes: u64,
     /// Prove at start that containers run, limits hold and GPUs are there; GPUs that are not proven are not offered.
     pub selftest: bool,
@@ -25,7 +30,7 @@ pub struct Config {
 impl Config {
     pub fn new(state: PathBuf, facts: Facts) -> Config {
         let (load, patience): (LoadSource, _) = (Arc::new(Load::default), Patience::default());
-        Config { state, facts, load, cache_bytes: 20 << 30, selftest: false, patience }
+        Config { state, facts, load, gpus: None, cache_bytes: 20 << 30, selftest: false, patience }
     }
 }
 

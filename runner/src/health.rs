@@ -1,66 +1,127 @@
-//! Why nothing new should be taken: the engine does not answer, the disk is nearly full, or the self-test failed. Looked at now
-//! and then, told when it changes.
+//! What may change while the runner lives: why nothing new should be taken (the engine does not answer, the disk is nearly full,
+//! the self-test failed), how much disk is free, which GPUs still work. Looked at now and then, told when it changes.
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use dsg_schemas::units::Bytes;
+use dsg_schemas::wire::{Facts, Gpu};
 use tokio::sync::watch;
 
-use crate::container::Engine;
+use crate::attempt::Shared;
+use crate::config::GpuSource;
 
-const EVERY: Duration = Duration::from_secs(15);
+const STEP_BYTES: u64 = 1 << 30;
 /// Below both of these, new work would only fail.
 const FREE_BYTES_MIN: u64 = 1 << 30;
 const FREE_PERCENT_MIN: u64 = 5;
 
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Health {
     /// Why nothing new should be taken.
     pub no_more: Option<String>,
     /// Where containers live, or else where the runner's state is.
     pub disk_free_bytes: u64,
+    /// What is offered now.
+    pub facts: Facts,
 }
 
-/// Ends when the receiver is dropped. `unfit` is a reason that stays.
-pub fn watch(engine: Arc<dyn Engine>, state: PathBuf, unfit: Option<String>) -> watch::Receiver<Health> {
-    let disk_free_bytes = space(&state).map_or(0, |(free, _)| free);
-    let (sender, receiver) = watch::channel(Health { no_more: unfit.clone(), disk_free_bytes });
-    // What is unfit from the beginning must be told from the beginning.
-    let mut told = None;
+/// What is looked at.
+pub struct Watched {
+    pub shared: Arc<Shared>,
+    pub state: PathBuf,
+    /// A reason that stays.
+    pub unfit: Option<String>,
+    /// As proved at the start. A disk of 0 bytes: what is free is offered.
+    pub facts: Facts,
+    pub gpus: Option<GpuSource>,
+}
+
+/// Looks once, and then goes on by itself until the receiver is dropped.
+pub async fn watch(watched: Watched) -> watch::Receiver<Health> {
+    let (sender, receiver) = watch::channel(watched.examine(None).await);
+    tell(None, &receiver.borrow());
     tokio::spawn(async move {
         loop {
-            let seen = examine(&*engine, &state, unfit.clone()).await;
-            let changed = told != seen.no_more;
-            if let (true, Some(why)) = (changed, &seen.no_more) {
-                tracing::warn!(why, "taking nothing new");
+            tokio::select! {
+                () = tokio::time::sleep(watched.shared.patience.look) => {}
+                () = sender.closed() => return,
             }
-            told.clone_from(&seen.no_more);
+            let offered_before = sender.borrow().facts.disk_bytes;
+            let seen = watched.examine(Some(offered_before)).await;
             sender.send_if_modified(|health| {
+                tell(Some(health), &seen);
+                let changed = health.no_more != seen.no_more || health.facts != seen.facts;
                 *health = seen;
                 changed
             });
-            tokio::select! {
-                () = tokio::time::sleep(EVERY) => {}
-                () = sender.closed() => return,
-            }
         }
     });
     receiver
 }
 
-async fn examine(engine: &dyn Engine, state: &Path, unfit: Option<String>) -> Health {
-    let (free, total) = space(state).unwrap_or((0, 0));
-    if let Err(failure) = engine.facts().await {
-        let why = format!("the container engine does not answer: {failure}");
-        return Health { no_more: Some(why), disk_free_bytes: free };
+/// For the log of the host.
+fn tell(before: Option<&Health>, now: &Health) {
+    if let (true, Some(why)) = (before.is_none_or(|before| before.no_more != now.no_more), &now.no_more) {
+        tracing::warn!(why, "taking nothing new");
     }
-    let engine_free = engine.disk_free().await.ok().flatten();
-    let engine_full = engine_free
-        .filter(|free| *free < FREE_BYTES_MIN)
-        .map(|free| format!("only {} are free where the engine keeps containers", Bytes(free)));
-    let no_more = unfit.or(engine_full).or_else(|| full(free, total));
-    Health { no_more, disk_free_bytes: engine_free.unwrap_or(free) }
+    for gpu in &now.facts.gpus {
+        let old = before.and_then(|before| before.facts.gpus.iter().find(|old| old.uuid == gpu.uuid));
+        match (old.and_then(|old| old.unhealthy.as_ref()), &gpu.unhealthy) {
+            (None, Some(why)) => tracing::warn!(gpu = gpu.uuid, why, "a GPU is not offered any more"),
+            (Some(_), None) => tracing::info!(gpu = gpu.uuid, "a GPU is offered again"),
+            (Some(_), Some(_)) | (None, None) => {}
+        }
+    }
+}
+
+impl Watched {
+    async fn examine(&self, offered_before: Option<u64>) -> Health {
+        let (free, total) = space(&self.state).unwrap_or((0, 0));
+        let engine = &self.shared.engine;
+        let answers = engine.facts().await;
+        let engine_free = match answers {
+            Ok(_) => engine.disk_free().await.ok().flatten(),
+            Err(_) => None,
+        };
+        let silent = answers.err().map(|failure| format!("the container engine does not answer: {failure}"));
+        let engine_full = engine_free
+            .filter(|free| *free < FREE_BYTES_MIN)
+            .map(|free| format!("only {} are free where the engine keeps containers", Bytes(free)));
+        let no_more = silent.or_else(|| self.unfit.clone()).or(engine_full).or_else(|| full(free, total));
+        let disk_free_bytes = engine_free.unwrap_or(free);
+        let mut facts = self.facts.clone();
+        if facts.disk_bytes == 0 {
+            facts.disk_bytes = offered(disk_free_bytes + self.shared.usage.total(), offered_before);
+        }
+        facts.gpus = self.gpus(facts.gpus).await;
+        Health { no_more, disk_free_bytes, facts }
+    }
+
+    /// The GPUs of the start, each as it is now. One that came later was not proved, and is not offered before the next start.
+    async fn gpus(&self, proved: Vec<Gpu>) -> Vec<Gpu> {
+        let Some(source) = self.gpus.clone().filter(|_| !proved.is_empty()) else { return proved };
+        // The driver may take its time, and a broken one more than that.
+        let Ok(now) = tokio::task::spawn_blocking(move || source()).await else { return proved };
+        let as_now = |gpu: Gpu| match now.gpus.iter().find(|found| found.uuid == gpu.uuid) {
+            Some(found) => Gpu { unhealthy: found.unhealthy.clone(), ..gpu },
+            None => Gpu { unhealthy: Some(gone(now.note.as_deref())), ..gpu },
+        };
+        proved.into_iter().map(as_now).collect()
+    }
+}
+
+fn gone(note: Option<&str>) -> String {
+    format!("the driver shows it no more ({}); see nvidia-smi", note.unwrap_or("without a word"))
+}
+
+/// In whole steps below what is there, so that the server need not keep every change; and not up again for less than a step and a
+/// half, so that a value on the border does not go to and fro.
+fn offered(bytes: u64, before: Option<u64>) -> u64 {
+    let step = if bytes < STEP_BYTES { STEP_BYTES / 16 } else { STEP_BYTES };
+    match before {
+        Some(before) if before <= bytes && bytes < before + step + step / 2 => before,
+        Some(_) | None => bytes / step * step,
+    }
 }
 
 fn space(state: &Path) -> Option<(u64, u64)> {
@@ -76,6 +137,22 @@ fn full(free: u64, total: u64) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn free_space_is_offered_in_steps_that_do_not_go_to_and_fro() {
+        const MIB: u64 = 1 << 20;
+        for (free, before, offer) in [
+            (2_500, None, 2_048),
+            (2_040, Some(2_048), 1_024),
+            (2_060, Some(1_024), 1_024),
+            (2_559, Some(1_024), 1_024),
+            (2_560, Some(1_024), 2_048),
+            (900, Some(1_024), 896),
+            (0, Some(64), 0),
+        ] {
+            assert_eq!(offered(free * MIB, before.map(|mib| mib * MIB)), offer * MIB, "{free} after {before:?}");
+        }
+    }
 
     #[test]
     fn a_disk_is_full_when_little_is_left_in_both_senses() {

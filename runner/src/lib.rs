@@ -24,7 +24,7 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use crate::agent::{Agent, Lives};
-use crate::attempt::{Origin, Shared};
+use crate::attempt::{Origin, Shared, Usage};
 pub use crate::config::Config;
 use crate::container::Engine;
 pub use crate::link::{JoinError, LinkError};
@@ -65,7 +65,7 @@ pub async fn join(
 /// Runs until `stop`; then containers stay for the next life. Comes back by itself only where the server wants no more of this
 /// runner.
 pub async fn run(config: Config, engine: Arc<dyn Engine>, stop: CancellationToken) -> Result<(), RunError> {
-    let Config { state, mut facts, load, cache_bytes, selftest, patience } = config;
+    let Config { state, mut facts, load, gpus, cache_bytes, selftest, patience } = config;
     let spool = Spool::open(&state)?;
     let Identity { runner, grid, .. } = &spool.identity()?;
     let (sender, progress) = mpsc::unbounded_channel();
@@ -81,6 +81,7 @@ pub async fn run(config: Config, engine: Arc<dyn Engine>, stop: CancellationToke
         progress: sender,
         transfers: Semaphore::new(TRANSFERS),
         patience,
+        usage: Usage::default(),
     });
     let left = spool.left()?;
     let (engine_facts, adopted) = tokio::select! {
@@ -96,14 +97,17 @@ pub async fn run(config: Config, engine: Arc<dyn Engine>, stop: CancellationToke
         }
     }
     let phases = adopted.iter().map(|adopted| (adopted.attempt, first_phase(&adopted.origin))).collect::<Vec<_>>();
-    let plan = plan::Plan::new(phases, u64::from_le_bytes(nonce[..8].try_into().unwrap_or_default()));
     let mut lives = Lives::default();
     for adopted in adopted {
         lives.begin(&shared, &spool, adopted.order, adopted.origin);
     }
-    let health = health::watch(shared.engine.clone(), spool.root().to_owned(), unfit);
-    let first = health.borrow().disk_free_bytes;
-    facts.disk_bytes = if facts.disk_bytes == 0 { first } else { facts.disk_bytes };
+    let watched = health::Watched { shared: shared.clone(), state: spool.root().to_owned(), unfit, facts, gpus };
+    let health = tokio::select! {
+        health = health::watch(watched) => health,
+        () = stop.cancelled() => return Ok(()),
+    };
+    let facts = health.borrow().facts.clone();
+    let plan = plan::Plan::new(phases, u64::from_le_bytes(nonce[..8].try_into().unwrap_or_default()));
     Agent { shared, spool, facts, load, nonce, plan, progress, lives, health }.run(stop).await
 }
 

@@ -40,7 +40,7 @@ pub enum EndReason {
     BadCommand,
     /// The registry or the engine says that there is no such image, or that we may not have it.
     ImageNotFound,
-    /// The runner's own policy refused it.
+    /// The runner's own policy refused it, or it wrote more than `resources.disk`.
     PolicyDenied,
     /// The image could not be pulled, and trying again may help.
     PullFailed,

@@ -119,11 +119,13 @@ impl Life {
             attempt: self.order.attempt,
             container: &started.container,
             timeouts: &self.order.timeouts,
+            disk_bytes: Some(self.order.limits.disk_bytes).filter(|bytes| *bytes > 0),
             log: log.clone(),
             pieces,
             since_ms,
         };
         let over = watch.until_over(&mut self.halt).await;
+        shared.usage.forget(self.order.attempt);
         if over.is_ok() {
             self.sweep(&started.container, &log).await;
         }

@@ -1,5 +1,6 @@
 //! One attempt, from its order to its end: one tokio task each, driven by [`Life`].
 mod adopt;
+mod disk;
 mod inputs;
 mod life;
 mod outputs;
@@ -23,6 +24,7 @@ use crate::link::Link;
 use crate::spool::Cache;
 
 pub use adopt::{Adopted, adopt};
+pub use disk::Usage;
 pub use life::{Life, Origin};
 
 /// What all attempts of a runner share.
@@ -38,6 +40,7 @@ pub struct Shared {
     /// How many batches and blob pieces are in memory at a time.
     pub transfers: Semaphore,
     pub patience: Patience,
+    pub usage: Usage,
 }
 
 /// How long is waited for what.

@@ -50,6 +50,10 @@ fn own_doing(reason: EndReason, order: &StartOrder) -> String {
                 shown(order.timeouts.stall_ms)
             )
         }
+        EndReason::PolicyDenied => format!(
+            "it wrote more than resources.disk = {} into its own file system; raise it, or write less",
+            Bytes(order.limits.disk_bytes)
+        ),
         _ => String::new(),
     }
 }
@@ -120,6 +124,14 @@ mod tests {
                 EndReason::RunTimeout,
                 Some(9),
                 "timeouts.run",
+            ),
+            (
+                Some(EndReason::PolicyDenied),
+                exit(143, None, None),
+                false,
+                EndReason::PolicyDenied,
+                Some(15),
+                "resources.disk",
             ),
             (Some(EndReason::Cancelled), exit(0, None, None), false, EndReason::Cancelled, None, ""),
         ];

@@ -1,6 +1,6 @@
 //! From start to a proven end. The `select!` names what happened; an exit is believed only when inspect says so, and a stream
 //! that ends is not a container that ended.
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 
 use dsg_schemas::ids::AttemptId;
@@ -9,6 +9,7 @@ use dsg_schemas::wire::{Ended, RunTimeouts};
 use tokio::sync::{mpsc, watch as channel};
 use tokio::time::{Duration, Instant, sleep_until, timeout};
 
+use super::disk::beyond;
 use super::tap::{Log, Tap};
 use super::{Halt, Shared, failed, halted};
 use crate::container::{Answer, Exit, Failure, Piece, State};
@@ -20,6 +21,8 @@ pub struct Watch<'a> {
     pub attempt: AttemptId,
     pub container: &'a str,
     pub timeouts: &'a RunTimeouts,
+    /// What it may write into its own layer.
+    pub disk_bytes: Option<u64>,
     pub log: Arc<Log>,
     /// `None`: read the engine's own log, as after a restart.
     pub pieces: Option<mpsc::Receiver<Piece>>,
@@ -57,19 +60,26 @@ impl Watch<'_> {
     pub async fn until_over(mut self, halt: &mut channel::Receiver<Halt>) -> Result<Over, Ended> {
         let run_for = Duration::from_millis(now_ms().saturating_sub(self.since_ms));
         let began = Instant::now().checked_sub(run_for).unwrap_or_else(Instant::now);
+        let run_at = self.timeouts.run_ms.and_then(|ms| began.checked_add(Duration::from_millis(ms)));
         let mut memory = Memory::new(if self.pieces.is_some() { self.shared.patience.look } else { Duration::ZERO });
         let mut waiting: Option<Answer<'_, ()>> = Some(self.shared.engine.wait(self.container));
         let mut stopping: Option<Answer<'_, ()>> = None;
+        let mut beyond_disk = pin!(beyond(self.shared, self.attempt, self.container, self.disk_bytes));
         loop {
-            let kill_at = memory.kill_at(self.timeouts, began);
+            let may_kill = memory.killed.is_none();
+            let stall_at =
+                self.timeouts.stall_ms.and_then(|ms| memory.last_output.checked_add(Duration::from_millis(ms)));
+            // In this order: a flood of output must not hold up what has its time, and output that waits is no silence.
             let happened = tokio::select! {
                 biased;
-                reason = halted(halt), if memory.killed.is_none() => Happened::Kill(reason),
+                reason = halted(halt), if may_kill => Happened::Kill(reason),
+                () = at(run_at), if may_kill => Happened::Kill(EndReason::RunTimeout),
+                result = join(&mut stopping) => Happened::Stopped(result),
+                () = &mut beyond_disk, if may_kill => Happened::Kill(EndReason::PolicyDenied),
+                () = sleep_until(memory.next_look) => Happened::Look,
                 piece = next(&mut self.pieces) => piece.map_or(Happened::StreamEnded, Happened::Piece),
                 _ = join(&mut waiting) => Happened::WaitEnded,
-                result = join(&mut stopping) => Happened::Stopped(result),
-                () = sleep_until(memory.next_look) => Happened::Look,
-                reason = until(kill_at) => Happened::Kill(reason),
+                () = at(stall_at), if may_kill => Happened::Kill(EndReason::Stalled),
             };
             let by_timer = matches!(happened, Happened::Look);
             match happened {
@@ -187,17 +197,6 @@ impl Memory {
             tap: Tap::default(),
         }
     }
-
-    /// When to end it, and why; nothing once that was done.
-    fn kill_at(&self, timeouts: &RunTimeouts, began: Instant) -> Option<(Instant, EndReason)> {
-        if self.killed.is_some() {
-            return None;
-        }
-        let at = |from: Instant, ms: Option<u64>| from.checked_add(Duration::from_millis(ms?));
-        let run = at(began, timeouts.run_ms).map(|at| (at, EndReason::RunTimeout));
-        let stall = at(self.last_output, timeouts.stall_ms).map(|at| (at, EndReason::Stalled));
-        [run, stall].into_iter().flatten().min_by_key(|(at, _)| *at)
-    }
 }
 
 async fn next(pieces: &mut Option<mpsc::Receiver<Piece>>) -> Option<Piece> {
@@ -214,12 +213,9 @@ async fn join<T>(answer: &mut Option<Pin<Box<dyn Future<Output = T> + Send + '_>
     }
 }
 
-async fn until(kill_at: Option<(Instant, EndReason)>) -> EndReason {
-    match kill_at {
-        Some((at, reason)) => {
-            sleep_until(at).await;
-            reason
-        }
+async fn at(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => sleep_until(moment).await,
         None => std::future::pending().await,
     }
 }

@@ -139,6 +139,8 @@ pub trait Engine: Send + Sync {
     /// A tar of one path of an ended container, in pieces. `None`: there is no such path.
     fn copy_out<'a>(&'a self, id: &'a str, path: &'a str)
     -> Answer<'a, Option<mpsc::Receiver<Result<Bytes, Failure>>>>;
+    /// Bytes in the container's own layer: what it wrote itself, outside volumes and inputs. `None`: that cannot be known.
+    fn written<'a>(&'a self, id: &'a str) -> Answer<'a, Option<u64>>;
     /// Removes it with its volumes, whatever its state. Fine if it is gone.
     fn remove<'a>(&'a self, id: &'a str) -> Answer<'a, ()>;
     /// Containers of this grid and runner, ended ones too; nobody else's.

@@ -13,7 +13,7 @@ use std::collections::btree_map::Entry;
 use dsg_schemas::ids::{AttemptId, SessionId};
 use dsg_schemas::limits::{RENEW_MS, SYNC_WAIT_MS};
 use dsg_schemas::wire::{
-    AttemptReport, HelloAnswer, Load, Orders, Phase, StartOrder, StopOrder, SyncAnswer, SyncRequest,
+    AttemptReport, Facts, HelloAnswer, Load, Orders, Phase, StartOrder, StopOrder, SyncAnswer, SyncRequest,
 };
 
 /// Milliseconds of a clock that never goes back.
@@ -46,8 +46,8 @@ pub enum Event {
         seq: u64,
         failure: Failure,
     },
-    /// Why nothing new is taken, or that all is well again.
-    Health(Option<String>),
+    /// Why nothing new is taken, or that all is well again; and what the host has, if that changed since it was last said.
+    Health(Option<String>, Option<Box<Facts>>),
     /// The process is asked to end; containers stay.
     Stopping,
     /// Time passed.
@@ -113,6 +113,9 @@ pub struct Plan {
     idle_not_before: Millis,
     failures: u32,
     no_more: Option<String>,
+    /// News about the host, until the server has answered to them; and the sync that said them last.
+    facts: Option<Box<Facts>>,
+    facts_said: Option<u64>,
     mode: Mode,
     random: u64,
 }
@@ -132,6 +135,8 @@ impl Plan {
             idle_not_before: 0,
             failures: 0,
             no_more: None,
+            facts: None,
+            facts_said: None,
             mode: Mode::Serving,
             random: random | 1,
         }
@@ -145,7 +150,11 @@ impl Plan {
             Event::Progress(attempt, phase) => self.progress(now, attempt, phase),
             Event::Answered(answer) => self.answered(now, answer, &mut steps),
             Event::Failed { seq, failure } => self.failed(now, seq, failure),
-            Event::Health(no_more) => {
+            Event::Health(no_more, facts) => {
+                if facts.is_some() {
+                    (self.facts, self.facts_said) = (facts, None);
+                    self.tell_by(now + PHASE_DELAY_MS);
+                }
                 if self.no_more != no_more {
                     self.no_more = no_more;
                     self.tell_by(now + PHASE_DELAY_MS);
@@ -218,6 +227,9 @@ impl Plan {
         };
         self.flight = None;
         self.failures = 0;
+        if self.facts_said == Some(answer.seq) {
+            (self.facts, self.facts_said) = (None, None);
+        }
         if last {
             self.mode = Mode::Stopped;
         } else {
@@ -312,6 +324,7 @@ impl Plan {
         } else {
             Flight::Idle { seq: self.seq, since: now }
         });
+        self.facts_said = self.facts.as_ref().map(|_| self.seq);
         steps.push(Step::Sync(Box::new(self.request(session, news))));
     }
 
@@ -330,7 +343,7 @@ impl Plan {
             attempts: self.held.iter().map(report).collect(),
             no_more: self.no_more.clone(),
             load: Load::default(),
-            facts: None,
+            facts: self.facts.clone(),
             wait_ms: if news { 0 } else { hold_ms },
         }
     }

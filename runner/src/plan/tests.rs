@@ -49,7 +49,9 @@ fn shown(steps: &[Step]) -> Vec<String> {
                 let phases: Vec<_> =
                     request.attempts.iter().map(|held| format!("{} {}", held.attempt, word(held))).collect();
                 let more = if request.no_more.is_some() { " no more" } else { "" };
-                format!("{kind} {} [{}]{more}", request.seq, phases.join(", "))
+                let facts =
+                    request.facts.as_ref().map(|facts| format!(" disk {}", facts.disk_bytes)).unwrap_or_default();
+                format!("{kind} {} [{}]{more}{facts}", request.seq, phases.join(", "))
             }
             Step::Start(order) => format!("start {}", order.attempt),
             Step::Stop(order) => format!("stop {}", order.attempt),
@@ -183,6 +185,28 @@ fn a_server_that_restarted_is_greeted_again() {
 }
 
 #[test]
+fn news_about_the_host_are_said_until_they_are_answered() {
+    let disk = |disk_bytes| Event::Health(None, Some(Box::new(Facts { disk_bytes, ..Facts::default() })));
+    check(
+        fresh(),
+        vec![
+            (0, Event::Wake, &["hello"]),
+            (0, greeted(5), &["news 1 []"]),
+            (1, nothing(1), &["idle 2 []"]),
+            (2, disk(7), &[]),
+            (52, Event::Wake, &["news 3 [] disk 7"]),
+            // Newer news while the older ones are on their way: the answer to those settles nothing.
+            (60, disk(8), &[]),
+            (61, nothing(3), &[]),
+            (110, Event::Wake, &["news 4 [] disk 8"]),
+            (111, Event::Failed { seq: 4, failure: Failure::HelloFirst }, &["hello"]),
+            (112, greeted(6), &["news 1 [] disk 8"]),
+            (113, nothing(1), &["idle 2 []"]),
+        ],
+    );
+}
+
+#[test]
 fn a_stop_of_the_process_is_told_once_and_takes_nothing_more() {
     check(
         Plan::new([(A, running())], 7),
@@ -245,8 +269,8 @@ fn trouble_is_told_when_it_changes() {
             (0, Event::Wake, &["hello"]),
             (0, greeted(5), &["news 1 []"]),
             (1, nothing(1), &["idle 2 []"]),
-            (5, Event::Health(None), &[]),
-            (6, Event::Health(Some("no engine".to_owned())), &[]),
+            (5, Event::Health(None, None), &[]),
+            (6, Event::Health(Some("no engine".to_owned()), None), &[]),
             (56, Event::Wake, &["news 3 [] no more"]),
             (57, nothing(3), &["idle 4 [] no more"]),
         ],

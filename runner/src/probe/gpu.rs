@@ -63,7 +63,6 @@ impl GpuProbe {
         }
         if !lost.is_empty() {
             let note = format!("left out, because the driver cannot use them: {}; see nvidia-smi", lost.join(", "));
-            tracing::warn!("{note}");
             found.note = Some(note);
         } else if found.gpus.is_empty() {
             found.note = Some("the NVIDIA driver works, and shows no GPU".to_owned());

@@ -1,5 +1,5 @@
 //! The other side: a server that offers, remembers and forgets as the real one does, and fails on demand.
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -30,11 +30,15 @@ pub struct State {
     pub joins: u32,
     pub offers: BTreeMap<u64, StartOrder>,
     pub stops: BTreeMap<u64, EndReason>,
+    /// The syncs that were answered with an order to stop something.
+    pub stop_answers: BTreeSet<u64>,
     /// What was last said of each attempt, and how often its end was.
     pub reports: BTreeMap<u64, Phase>,
     pub ended_reports: BTreeMap<u64, u32>,
     /// An end is forgotten after so many reports of it.
     pub forget_after: u32,
+    /// What the host has, as it was last said.
+    pub facts: Facts,
     pub syncs: Vec<SyncRequest>,
     pub logs: BTreeMap<u64, [Vec<u8>; 2]>,
     /// Bytes declared lost.
@@ -275,6 +279,7 @@ async fn hello(Shared(fake): Shared<Fake>, headers: HeaderMap, Json(request): Js
     assert!(!request.facts.engine.kind.is_empty(), "the engine is known before hello");
     let session = fake.change(|state| {
         state.session += 1;
+        state.facts = request.facts.clone();
         state.syncs.clear();
         state.session
     });
@@ -314,6 +319,9 @@ async fn sync(Shared(fake): Shared<Fake>, headers: HeaderMap, Json(request): Jso
         return StatusCode::BAD_GATEWAY.into_response();
     }
     let orders = orders(&fake.lock(), seq);
+    if !orders.stop.is_empty() {
+        fake.change(|state| state.stop_answers.insert(seq));
+    }
     Json(SyncAnswer { seq, orders, drain: false }).into_response()
 }
 
@@ -329,6 +337,9 @@ fn take(state: &mut State, request: SyncRequest) -> Result<(), &'static str> {
             *state.ended_reports.entry(report.attempt.0).or_default() += 1;
         }
         state.reports.insert(report.attempt.0, report.phase.clone());
+    }
+    if let Some(facts) = &request.facts {
+        state.facts = (**facts).clone();
     }
     state.syncs.push(request);
     Ok(())

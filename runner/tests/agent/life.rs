@@ -1,5 +1,8 @@
 //! What happens when everything goes well, or goes wrong in the container only.
-use dsg_runner::container::pretend::PretendEngine;
+use std::time::Duration;
+
+use dsg_runner::attempt::Patience;
+use dsg_runner::container::pretend::{Call, PretendEngine};
 use dsg_schemas::reason::EndReason;
 use dsg_schemas::wire::{Accept, InputFile, InputOrder, OutputOrder, Phase};
 
@@ -191,6 +194,51 @@ async fn inputs_are_fetched_once_verified_and_bound() {
     outside.inputs = vec![input(sha256(&bytes), "/data", "../../../identity.json")];
     assert_eq!(fake.runs(outside).await.reason, EndReason::PolicyDenied);
     runner.kill().await;
+}
+
+#[tokio::test]
+async fn a_stop_order_during_create_or_start_is_not_forgotten() {
+    let (fake, engine, state) = (Fake::start().await, PretendEngine::new(), tempfile::tempdir().expect("dir"));
+    fake.joined(state.path()).await;
+    let runner = fake.run(state.path(), &engine);
+    for (attempt, call, exit_code) in [(1, Call::Create, None), (2, Call::Start, Some(143))] {
+        engine.hold(call);
+        fake.offer(order(attempt, &["run_ms=forever"]));
+        engine.is_held_up(call).await;
+        fake.change(|state| state.stops.insert(attempt, EndReason::Cancelled));
+        // An idle sync is sent only after the answer to the one before it was read.
+        fake.until("the runner has its order", |state| {
+            state.syncs.last().is_some_and(|sync| sync.wait_ms > 0 && state.stop_answers.contains(&(sync.seq - 1)))
+        })
+        .await;
+        engine.let_go(call);
+        let ended = fake.ended(attempt).await;
+        assert_eq!((ended.reason, ended.exit_code), (EndReason::Cancelled, exit_code), "{call:?}: {ended:?}");
+    }
+    runner.stop().await;
+    assert_eq!(engine.names(), Vec::<String>::new(), "no container is left");
+}
+
+#[tokio::test]
+async fn a_flood_of_output_does_not_hold_up_the_limits() {
+    let (fake, engine, state) = (Fake::start().await, PretendEngine::new(), tempfile::tempdir().expect("dir"));
+    fake.joined(state.path()).await;
+    let patience = Patience { look: Duration::from_millis(60), ..Patience::default() };
+    let runner = fake.run_with(state.path(), &engine, patience);
+    let mut timed = order(1, &["flood=true", "line_bytes=200"]);
+    timed.timeouts.run_ms = Some(30);
+    let ended = fake.runs(timed).await;
+    assert_eq!((ended.reason, ended.exit_code), (EndReason::RunTimeout, Some(143)), "{ended:?}");
+    assert!(ended.stdout_bytes > 0, "it did flood");
+    let mut filling = order(2, &["flood=true", "fills=4097"]);
+    filling.limits.disk_bytes = 4096;
+    let ended = fake.runs(filling).await;
+    assert_eq!(ended.reason, EndReason::PolicyDenied, "{ended:?}");
+    assert!(ended.message.contains("resources.disk = 4KiB"), "{}", ended.message);
+    let mut within = order(3, &["run_ms=200", "fills=4096"]);
+    within.limits.disk_bytes = 4096;
+    assert_eq!(fake.runs(within).await.reason, EndReason::Succeeded);
+    runner.stop().await;
 }
 
 #[tokio::test]

@@ -1,11 +1,13 @@
 //! What happens when server, engine or runner fail: nothing is lost, nothing is told that is not so, nothing runs twice.
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use dsg_runner::RunError;
 use dsg_runner::attempt::Patience;
 use dsg_runner::container::pretend::PretendEngine;
+use dsg_runner::probe::Gpus;
+use dsg_runner::{Config, RunError};
 use dsg_schemas::reason::EndReason;
-use dsg_schemas::wire::Phase;
+use dsg_schemas::wire::{Facts, Gpu, Phase};
 
 use crate::fake::{Fake, order};
 
@@ -196,4 +198,47 @@ async fn two_runners_cannot_share_a_state_folder() {
     let elsewhere = tempfile::tempdir().expect("dir");
     let error = fake.run(elsewhere.path(), &engine).result().await.expect_err("never joined");
     assert!(error.to_string().contains("dsg-runner join"), "{error}");
+}
+
+#[tokio::test]
+async fn what_the_host_has_is_told_again_when_it_changes() {
+    let (fake, engine, state) = (Fake::start().await, PretendEngine::new(), tempfile::tempdir().expect("dir"));
+    fake.joined(state.path()).await;
+    engine.set_disk_free(10 << 30);
+    let gpu = |uuid: &str, unhealthy: Option<&str>| Gpu {
+        uuid: uuid.to_owned(),
+        unhealthy: unhealthy.map(str::to_owned),
+        ..Gpu::default()
+    };
+    let both = || vec![gpu("GPU-a", None), gpu("GPU-b", None)];
+    let driver = Arc::new(Mutex::new(both()));
+    let shown = driver.clone();
+    let facts = Facts { cpus_milli: 8000, memory_bytes: 8 << 30, gpus: both(), ..Facts::default() };
+    let config = Config {
+        gpus: Some(Arc::new(move || Gpus { gpus: shown.lock().expect("no panic").clone(), note: None })),
+        patience: Patience { look: Duration::from_millis(10), ..Patience::default() },
+        ..Config::new(state.path().to_owned(), facts)
+    };
+    let runner = fake.run_engine(config, Arc::new(engine.clone()));
+    fake.until("hello says it", |state| state.facts.disk_bytes == 10 << 30 && state.facts.gpus == both()).await;
+
+    *driver.lock().expect("no panic") = vec![gpu("GPU-a", Some("fell off the bus")), gpu("GPU-new", None)];
+    let broken = |state: &crate::fake::State| {
+        let [a, b] = &state.facts.gpus[..] else { return false };
+        a.unhealthy.as_deref() == Some("fell off the bus") && b.uuid == "GPU-b" && b.unhealthy.is_some()
+    };
+    fake.until("lost GPUs are told, and none that was not proved", broken).await;
+    *driver.lock().expect("no panic") = both();
+    fake.until("they came back", |state| state.facts.gpus == both()).await;
+
+    engine.set_disk_free((7 << 30) + 5);
+    fake.until("less is free", |state| state.facts.disk_bytes == 7 << 30).await;
+    let told = |state: &crate::fake::State| state.syncs.iter().filter(|sync| sync.facts.is_some()).count();
+    let before = fake.change(|state| told(state));
+    engine.set_disk_free((7 << 30) + (1 << 29));
+    // Once more of something else, so that it is certain that the small change was looked at and not told.
+    *driver.lock().expect("no panic") = vec![gpu("GPU-a", None)];
+    fake.until("the next change", |state| state.facts.gpus[1].unhealthy.is_some()).await;
+    fake.change(|state| assert_eq!((told(state) - before, state.facts.disk_bytes), (1, 7 << 30)));
+    runner.stop().await;
 }

@@ -139,6 +139,13 @@ impl DockerEngine {
         Ok(containers.iter().filter_map(|container| own(container, grid, runner)).collect())
     }
 
+    /// The engine walks over every file of the layer for this: to be asked now and then only.
+    pub(super) async fn layer_bytes(&self, id: &str) -> Result<Option<u64>, Failure> {
+        let measured = self.plain.get(&format!("/containers/{}/json?size=true", escaped_path(id))).await;
+        let measured = measured.map_err(|trouble| trouble.failed("measure what the container has written"))?;
+        Ok(measured["SizeRw"].as_u64())
+    }
+
     pub(super) async fn free_bytes(&self) -> Result<Option<u64>, Failure> {
         let Some(root) = self.data_root.clone() else { return Ok(None) };
         let looked = tokio::task::spawn_blocking(move || rustix::fs::statvfs(&root)).await;

@@ -117,6 +117,10 @@ impl Engine for DockerEngine {
         Box::pin(self.download(id, path))
     }
 
+    fn written<'a>(&'a self, id: &'a str) -> Answer<'a, Option<u64>> {
+        Box::pin(self.layer_bytes(id))
+    }
+
     fn remove<'a>(&'a self, id: &'a str) -> Answer<'a, ()> {
         Box::pin(self.remove_with_volumes(id))
     }

@@ -3,6 +3,7 @@
 //! life can find those of its first.
 //!
 //! `command: [pretend, run_ms=20, exit=3, lines=5]`; see `Script` for all words. Anything else succeeds at once.
+mod gate;
 mod script;
 
 use std::collections::HashMap;
@@ -20,7 +21,12 @@ use tokio::sync::{mpsc, watch};
 
 use super::{Answer, ContainerPlan, Engine, Exit, Failure, Own, Piece, State, label};
 use crate::now_ms;
+pub use gate::Call;
+use gate::Gate;
 use script::{Script, archive};
+
+/// More than a task reads before it lets others have their turn: a flood leaves no gap.
+const PIECES: usize = 256;
 
 struct Container {
     plan: ContainerPlan,
@@ -43,6 +49,8 @@ struct Inner {
     gone: AtomicBool,
     /// How often it was asked while it was gone.
     refused: AtomicU64,
+    gates: [Gate; 2],
+    disk_free: Mutex<Option<u64>>,
     /// Counts whatever happens here, for those who wait for something.
     changes: watch::Sender<u64>,
 }
@@ -53,6 +61,8 @@ impl Default for Inner {
             containers: Mutex::default(),
             gone: AtomicBool::new(false),
             refused: AtomicU64::new(0),
+            gates: [Gate::default(), Gate::default()],
+            disk_free: Mutex::default(),
             changes: watch::Sender::new(0),
         }
     }
@@ -66,6 +76,32 @@ impl PretendEngine {
     /// From now on it does not answer, until told otherwise; containers go on.
     pub fn set_gone(&self, gone: bool) {
         self.inner.gone.store(gone, Ordering::SeqCst);
+    }
+
+    /// Free bytes where containers live; unknown at first.
+    pub fn set_disk_free(&self, bytes: u64) {
+        *self.inner.disk_free.lock().unwrap_or_else(PoisonError::into_inner) = Some(bytes);
+    }
+
+    /// From now on such calls wait until they are let go.
+    pub fn hold(&self, call: Call) {
+        self.gate(call).shut(true);
+    }
+
+    pub fn let_go(&self, call: Call) {
+        self.gate(call).shut(false);
+    }
+
+    /// Returns when such a call waits.
+    pub async fn is_held_up(&self, call: Call) {
+        self.gate(call).somebody_waits().await;
+    }
+
+    fn gate(&self, call: Call) -> &Gate {
+        match call {
+            Call::Create => &self.inner.gates[0],
+            Call::Start => &self.inner.gates[1],
+        }
     }
 
     /// Names of the containers that exist, ended ones too.
@@ -165,6 +201,18 @@ impl PretendEngine {
         }
     }
 
+    /// Whenever somebody has read, there is as much again. Kept in no log: it would fill the memory.
+    async fn flood(&self, id: &str, script: &Script) {
+        let attached = self.containers().get(id).map_or(Vec::new(), |container| container.attached.clone());
+        let piece = Piece { stream: Stream::Stdout, bytes: script.line(Stream::Stdout, 0) };
+        loop {
+            for one in &attached {
+                while one.try_send(piece.clone()).is_ok() {}
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+
     fn end(&self, id: &str, started_ms: u64, code: i32, oom: bool) {
         if let Some(container) = self.containers().get_mut(id) {
             container.attached.clear();
@@ -192,6 +240,9 @@ impl PretendEngine {
                         self.write(&id, Piece { stream, bytes: script.line(stream, n) }, live).await;
                     }
                 }
+            }
+            if script.flood {
+                self.flood(&id, &script).await;
             }
             match script.forever {
                 true => std::future::pending().await,
@@ -248,6 +299,7 @@ impl Engine for PretendEngine {
     fn create<'a>(&'a self, plan: &'a ContainerPlan) -> Answer<'a, String> {
         Box::pin(async move {
             self.awake()?;
+            self.gate(Call::Create).pass().await;
             self.containers().entry(plan.name.clone()).or_insert_with(|| Container {
                 plan: plan.clone(),
                 script: Script::read(plan),
@@ -263,7 +315,7 @@ impl Engine for PretendEngine {
     fn attach<'a>(&'a self, id: &'a str) -> Answer<'a, mpsc::Receiver<Piece>> {
         Box::pin(async move {
             self.awake()?;
-            let (sender, receiver) = mpsc::channel(64);
+            let (sender, receiver) = mpsc::channel(PIECES);
             let mut containers = self.containers();
             let container = containers.get_mut(id).ok_or_else(|| missing(id))?;
             container.attached.push(sender);
@@ -311,6 +363,7 @@ impl Engine for PretendEngine {
     fn start<'a>(&'a self, id: &'a str) -> Answer<'a, ()> {
         Box::pin(async move {
             self.awake()?;
+            self.gate(Call::Start).pass().await;
             let started_ms = now_ms();
             let (script, stopped) = {
                 let mut containers = self.containers();
@@ -386,6 +439,15 @@ impl Engine for PretendEngine {
         })
     }
 
+    fn written<'a>(&'a self, id: &'a str) -> Answer<'a, Option<u64>> {
+        Box::pin(async move {
+            self.awake()?;
+            let containers = self.containers();
+            let script = &containers.get(id).ok_or_else(|| missing(id))?.script;
+            Ok(Some(script.fills + script.files.values().map(|text| text.len() as u64).sum::<u64>()))
+        })
+    }
+
     fn remove<'a>(&'a self, id: &'a str) -> Answer<'a, ()> {
         Box::pin(async move {
             self.awake()?;
@@ -414,7 +476,7 @@ impl Engine for PretendEngine {
     }
 
     fn disk_free(&self) -> Answer<'_, Option<u64>> {
-        Box::pin(async { Ok(None) })
+        Box::pin(async { Ok(*self.inner.disk_free.lock().unwrap_or_else(PoisonError::into_inner)) })
     }
 }
 

@@ -25,6 +25,10 @@ pub(super) struct Script {
     pub every_ms: u64,
     /// `write=PATH=TEXT`: a file in the container.
     pub files: BTreeMap<String, String>,
+    /// `flood=true`: output without an end, faster than anybody can read it.
+    pub flood: bool,
+    /// `fills=N`: bytes in its own layer, besides its files.
+    pub fills: u64,
     /// `deaf=true`: TERM is ignored.
     pub deaf: bool,
     /// `bad_command=true`: cannot be started.
@@ -48,6 +52,8 @@ impl Script {
                 "errors" => script.errors = number(),
                 "line_bytes" => script.line_bytes = number() as usize,
                 "every_ms" => script.every_ms = number(),
+                "flood" => script.flood = value == "true",
+                "fills" => script.fills = number(),
                 "deaf" => script.deaf = value == "true",
                 "bad_command" => script.bad_command = value == "true",
                 "cut_attach" => script.cut_attach = value == "true",

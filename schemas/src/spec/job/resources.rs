@@ -18,7 +18,8 @@ pub struct Resources {
     /// Memory; the container is killed by the kernel above it. No swap.
     #[serde(default = "half_gib")]
     pub memory: Bytes,
-    /// Space for the container's own files, reserved on the runner.
+    /// Space for what the container writes into its own file system, `/out` with it. Reserved on the runner, and measured there every
+    /// 15 seconds: an attempt that is found above it ends as `policy_denied`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub disk: Option<Bytes>,
     /// Size of `/dev/shm`.
