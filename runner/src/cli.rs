@@ -15,7 +15,7 @@ use crate::container::Engine;
 use crate::container::docker::{ConnectOptions, connect};
 use crate::container::pretend::PretendEngine;
 use crate::probe::{self, GpuProbe, LoadProbe};
-use crate::{join, run};
+use crate::{Invitation, join, run};
 
 const LOAD_EVERY: Duration = Duration::from_secs(5);
 
@@ -41,6 +41,10 @@ enum Command {
         /// What people call this runner; the host name if not given.
         #[arg(long)]
         name: Option<String>,
+        /// The certificate of your lab's own authority (PEM), where the server has its certificate from there. Kept in the state
+        /// folder.
+        #[arg(long, value_name = "FILE")]
+        ca: Option<PathBuf>,
         /// Join only; do not run.
         #[arg(long)]
         only: bool,
@@ -94,9 +98,15 @@ impl Cli {
         let Cli { command, options } = self;
         log_to_stderr(options.log_json);
         let state = options.state.clone().unwrap_or_else(default_state);
-        if let Some(Command::Join { url, token, name, only }) = command {
+        if let Some(Command::Join { url, token, name, ca, only }) = command {
             let name = name.unwrap_or_else(host_name);
-            let identity = join(&state, &url, &token, &name, options.insecure_http).await?;
+            let read = |path: &PathBuf| {
+                std::fs::read_to_string(path).with_context(|| format!("cannot read the certificate {}", path.display()))
+            };
+            let ca_pem = ca.as_ref().map(read).transpose()?;
+            let (ca_pem, insecure_http) = (ca_pem.as_deref(), options.insecure_http);
+            let invitation = Invitation { server: &url, token: &token, name: &name, ca_pem, insecure_http };
+            let identity = join(&state, &invitation).await?;
             println!("joined {} as runner {} ({})", identity.server, identity.name, identity.runner);
             if only {
                 return Ok(());

@@ -27,7 +27,7 @@ use crate::agent::{Agent, Lives};
 use crate::attempt::{Origin, Shared, Usage};
 pub use crate::config::Config;
 use crate::container::Engine;
-pub use crate::link::{JoinError, LinkError};
+pub use crate::link::{Invitation, JoinError, LinkError};
 use crate::spool::{Identity, Spool, SpoolError};
 
 /// Batches and pieces in memory at a time, of at most 8 MiB each.
@@ -48,16 +48,10 @@ pub enum RunError {
 }
 
 /// Exchanges a join token for an identity and keeps that in the state folder.
-pub async fn join(
-    state: &Path,
-    server: &str,
-    token: &str,
-    name: &str,
-    insecure_http: bool,
-) -> Result<Identity, RunError> {
+pub async fn join(state: &Path, invitation: &Invitation<'_>) -> Result<Identity, RunError> {
     // Opened first: a token is not spent where its fruit cannot be kept.
     let spool = Spool::open(state)?;
-    let identity = link::join(server, token, name, insecure_http).await?;
+    let identity = link::join(invitation).await?;
     spool.keep_identity(&identity)?;
     Ok(identity)
 }

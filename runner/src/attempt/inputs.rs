@@ -6,38 +6,52 @@ use std::path::{Component, Path, PathBuf};
 
 use dsg_schemas::reason::EndReason;
 use dsg_schemas::wire::{Ended, InputFile, InputOrder};
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 
 use super::{Shared, disk};
 use crate::container::Bind;
 use crate::spool::{CacheError, Folder};
 
+/// Files on their way at a time, of one attempt: the gather of a large job has very many, and each costs a round trip.
+const AT_A_TIME: usize = 8;
+
 /// Gives what the engine has to bind.
 pub async fn fetch(shared: &Shared, folder: &Folder, orders: &[InputOrder]) -> Result<Vec<Bind>, Ended> {
-    let mut binds = Vec::new();
+    let (mut binds, mut wanted) = (Vec::new(), Vec::new());
     for (index, input) in orders.iter().enumerate() {
         let place = folder.part("inputs").map(|inputs| inputs.join(index.to_string()));
         let place = place.map_err(|error| disk("lay out inputs", &error))?;
+        make_folders(&place, &place).map_err(|error| disk("lay out inputs", &error))?;
         let host = match &input.files[..] {
             [only] if only.under.is_empty() => {
                 let target = place.join("file");
-                make_folders(&place, &place).map_err(|error| disk("lay out inputs", &error))?;
-                fetch_one(shared, input, only, &target).await?;
+                wanted.push((input, only, target.clone()));
                 target
             }
             files => {
-                make_folders(&place, &place).map_err(|error| disk("lay out inputs", &error))?;
                 for file in files {
                     let target = beneath(&place, &file.under).ok_or_else(|| outside(input, file))?;
                     let parent = target.parent().unwrap_or(&place);
                     make_folders(&place, parent).map_err(|error| disk("lay out inputs", &error))?;
-                    fetch_one(shared, input, file, &target).await?;
+                    wanted.push((input, file, target));
                 }
                 place
             }
         };
         binds.push(Bind { host: host.to_string_lossy().into_owned(), container: input.path.clone() });
     }
-    Ok(binds)
+    let (mut wanted, mut under_way) = (wanted.iter(), FuturesUnordered::new());
+    loop {
+        let free = AT_A_TIME - under_way.len();
+        for (input, file, target) in wanted.by_ref().take(free) {
+            under_way.push(fetch_one(shared, input, file, target));
+        }
+        match under_way.next().await {
+            Some(fetched) => fetched?,
+            None => return Ok(binds),
+        }
+    }
 }
 
 async fn fetch_one(shared: &Shared, input: &InputOrder, file: &InputFile, target: &Path) -> Result<(), Ended> {

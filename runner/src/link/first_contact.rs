@@ -1,6 +1,6 @@
 //! Join: the one moment in which the server's certificate authority is not yet known. It is fetched over a connection that
 //! verifies nothing, compared with the fingerprint in the token, and from then on it is the only one that is believed; the
-//! token itself is sent after that only.
+//! token itself is sent after that only. Where a person names the authority, nothing is fetched.
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -12,6 +12,8 @@ use sha2::{Digest, Sha256};
 use super::{CALL, LinkError, exchange};
 use crate::hex;
 use crate::spool::Identity;
+
+const BEGIN: &str = "-----BEGIN CERTIFICATE-----";
 
 #[derive(Debug, thiserror::Error)]
 pub enum JoinError {
@@ -30,6 +32,12 @@ pub enum JoinError {
          says {expected}; do not use the token again before you know why"
     )]
     Impostor { server: String, found: String, expected: String },
+    #[error("the file that --ca names holds no certificate in PEM form (it begins with {BEGIN})")]
+    NoCertificate,
+    #[error(
+        "cannot join {server}: {source}; if its certificate is from an authority of your lab, give that one's with --ca FILE"
+    )]
+    UnknownAuthority { server: String, source: LinkError },
     #[error("cannot join {server}: {source}")]
     Link { server: String, source: LinkError },
 }
@@ -55,19 +63,41 @@ impl Token<'_> {
     }
 }
 
+/// What a host was given to join with.
+#[derive(Clone, Copy, Debug)]
+pub struct Invitation<'a> {
+    /// As in `https://lab:8420`.
+    pub server: &'a str,
+    pub token: &'a str,
+    /// What people shall call this runner.
+    pub name: &'a str,
+    /// The authority to believe, where somebody named it: then the token's fingerprint is not looked at.
+    pub ca_pem: Option<&'a str>,
+    pub insecure_http: bool,
+}
+
 /// Exchanges a join token for an identity.
-pub async fn join(server: &str, token: &str, name: &str, insecure_http: bool) -> Result<Identity, JoinError> {
-    let token = Token::parse(token)?;
-    let url = address(server, insecure_http)?;
+pub async fn join(invitation: &Invitation<'_>) -> Result<Identity, JoinError> {
+    let token = Token::parse(invitation.token)?;
+    let url = address(invitation.server, invitation.insecure_http)?;
     let base = url.as_str().trim_end_matches('/').to_owned();
-    let fail = |source| JoinError::Link { server: base.clone(), source };
     // Without a fingerprint the server has a certificate of the lab's own, and the system's authorities vouch for it.
-    let ca_pem = match (url.scheme(), token.fingerprint) {
-        ("https", Some(fingerprint)) => Some(authority(&base, fingerprint).await?),
-        (_, _) => None,
+    let ca_pem = match (url.scheme(), invitation.ca_pem, token.fingerprint) {
+        ("https", Some(pem), _) if pem.contains(BEGIN) => Some(pem.to_owned()),
+        ("https", Some(_), _) => return Err(JoinError::NoCertificate),
+        ("https", None, Some(fingerprint)) => Some(authority(&base, fingerprint).await?),
+        (_, _, _) => None,
+    };
+    let fail = |source: LinkError| match &source {
+        LinkError::Unreachable(text) if text.contains("certificate") => {
+            JoinError::UnknownAuthority { server: base.clone(), source }
+        }
+        LinkError::Unreachable(_) | LinkError::Refused { .. } | LinkError::Broken(_) | LinkError::Certificate(_) => {
+            JoinError::Link { server: base.clone(), source }
+        }
     };
     let client = client(&base, ca_pem.as_deref()).map_err(fail)?;
-    let answer = exchange(&client, &base, token.whole, name).await.map_err(fail)?;
+    let answer = exchange(&client, &base, token.whole, invitation.name).await.map_err(fail)?;
     Ok(Identity {
         server: base,
         runner: answer.runner,
@@ -135,7 +165,7 @@ async fn authority(base: &str, expected: &str) -> Result<String, JoinError> {
 
 /// Of a PEM text that holds exactly one certificate.
 fn fingerprint(pem: &str) -> Option<String> {
-    let (_, rest) = pem.split_once("-----BEGIN CERTIFICATE-----")?;
+    let (_, rest) = pem.split_once(BEGIN)?;
     let (body, after) = rest.split_once("-----END CERTIFICATE-----")?;
     if after.contains("-----BEGIN") {
         return None;

@@ -16,7 +16,7 @@ use serde::de::DeserializeOwned;
 
 use crate::spool::Identity;
 
-pub use first_contact::{JoinError, join};
+pub use first_contact::{Invitation, JoinError, join};
 pub use problem::LinkError;
 
 const CALL: Duration = Duration::from_secs(15);

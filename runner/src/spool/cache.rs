@@ -20,6 +20,8 @@ pub struct Cache {
     capacity_bytes: u64,
     /// One download per blob at a time; whoever comes second finds it done.
     flights: Mutex<HashMap<String, Weak<tokio::sync::Mutex<()>>>>,
+    /// What is kept, as of the last look and what came since. `None`: not looked at yet.
+    kept_bytes: Mutex<Option<u64>>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -36,7 +38,7 @@ pub enum CacheError {
 
 impl Cache {
     pub(super) fn new(folder: PathBuf, capacity_bytes: u64) -> Cache {
-        Cache { folder, capacity_bytes, flights: Mutex::default() }
+        Cache { folder, capacity_bytes, flights: Mutex::default(), kept_bytes: Mutex::default() }
     }
 
     /// Puts the blob at `target`, from the cache or from the server. Goes on where an earlier try stopped.
@@ -104,31 +106,45 @@ impl Cache {
         }
         fs::set_permissions(&part, fs::Permissions::from_mode(0o444)).map_err(disk)?;
         fs::rename(&part, kept).map_err(disk)?;
-        self.evict(kept);
+        self.make_room(kept, size);
         Ok(())
     }
 
-    /// Keeps the newest within the capacity; the one just fetched always stays.
-    fn evict(&self, newest: &Path) {
-        let Ok(entries) = fs::read_dir(&self.folder) else { return };
+    /// Looks through the folder only where it may be too full: with very many small blobs that is seldom.
+    fn make_room(&self, newest: &Path, size: u64) {
+        let mut kept_bytes = self.kept_bytes.lock().unwrap_or_else(PoisonError::into_inner);
+        let expected = kept_bytes.map(|bytes| bytes + size).filter(|bytes| *bytes <= self.capacity_bytes);
+        *kept_bytes = Some(expected.unwrap_or_else(|| self.evict(newest)));
+    }
+
+    /// Keeps the newest within the capacity, and says how much that is; the one just fetched always stays, as does what is on its way.
+    /// What an earlier life of the runner began to fetch and nobody wanted again goes like everything else.
+    fn evict(&self, newest: &Path) -> u64 {
+        let Ok(entries) = fs::read_dir(&self.folder) else { return 0 };
         let mut blobs: Vec<(SystemTime, u64, PathBuf)> = entries
             .filter_map(|entry| {
                 let entry = entry.ok()?;
                 let found = entry.metadata().ok()?;
                 Some((found.modified().ok()?, found.len(), entry.path()))
             })
-            .filter(|(_, _, path)| path != newest && path.extension().is_none())
+            .filter(|(_, _, path)| path != newest && !self.is_on_its_way(path))
             .collect();
         blobs.sort_by_key(|(used, ..)| std::cmp::Reverse(*used));
         let mut total = newest.metadata().map_or(0, |found| found.len());
         for (_, size, path) in blobs {
-            total += size;
-            if total > self.capacity_bytes
-                && let Err(error) = fs::remove_file(&path)
-            {
+            if total + size <= self.capacity_bytes {
+                total += size;
+            } else if let Err(error) = fs::remove_file(&path) {
                 tracing::warn!(path = %path.display(), %error, "cannot remove a cached blob");
             }
         }
+        total
+    }
+
+    fn is_on_its_way(&self, path: &Path) -> bool {
+        let flights = self.flights.lock().unwrap_or_else(PoisonError::into_inner);
+        let flight = path.file_stem().and_then(|name| flights.get(name.to_str()?));
+        path.extension().is_some() && flight.is_some_and(|flight| flight.strong_count() > 0)
     }
 }
 
@@ -152,5 +168,42 @@ fn hash_file(path: &Path) -> io::Result<(String, u64)> {
                 length += read as u64;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_nobody_fetches_any_more_is_evicted_with_the_rest() {
+        let folder = tempfile::tempdir().expect("dir");
+        let cache = Cache::new(folder.path().to_owned(), 100);
+        let put = |name: &str, size: usize, age_s: u64| {
+            let path = folder.path().join(name);
+            fs::write(&path, vec![0; size]).expect("written");
+            let times = FileTimes::new().set_modified(SystemTime::now() - std::time::Duration::from_secs(age_s));
+            File::options().write(true).open(&path).and_then(|file| file.set_times(times)).expect("aged");
+            path
+        };
+        let flight = cache.flight("cc");
+        put("aa", 30, 50);
+        put("bb.part", 40, 90);
+        put("cc.part", 1_000, 80);
+        let newest = put("dd", 50, 0);
+        cache.make_room(&newest, 50);
+        let names = || {
+            let mut names: Vec<_> = fs::read_dir(folder.path())
+                .expect("listed")
+                .map(|entry| entry.expect("an entry").file_name().into_string().expect("text"))
+                .collect();
+            names.sort_unstable();
+            names
+        };
+        assert_eq!(names(), ["aa", "cc.part", "dd"], "the oldest goes, and what is on its way stays");
+        drop(flight);
+        let newest = put("ee", 30, 0);
+        cache.make_room(&newest, 30);
+        assert_eq!(names(), ["dd", "ee"]);
     }
 }

@@ -12,7 +12,7 @@ use axum::routing::{get, patch, post};
 use axum::{Json, Router};
 use dsg_runner::attempt::Patience;
 use dsg_runner::container::Engine;
-use dsg_runner::{Config, RunError, join, run};
+use dsg_runner::{Config, Invitation, RunError, join, run};
 use dsg_schemas::api::{BlobHave, Problem};
 use dsg_schemas::ids::{AttemptId, ChunkId, JobId, RunnerId, SessionId};
 use dsg_schemas::reason::EndReason;
@@ -44,6 +44,9 @@ pub struct State {
     /// Bytes declared lost.
     pub holes: u64,
     pub blobs: BTreeMap<String, Vec<u8>>,
+    /// Downloads are answered once so many were asked for.
+    pub blob_crowd: u64,
+    pub blob_asks: u64,
     pub parts: BTreeMap<String, Vec<u8>>,
     /// Everything is answered with 503.
     pub down: bool,
@@ -64,6 +67,8 @@ pub struct Fake {
     pub url: String,
     grid: String,
     pub token: String,
+    /// Of its authority, where it has one.
+    pub ca_pem: String,
 }
 
 pub struct Runner {
@@ -103,7 +108,8 @@ impl Fake {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
         listener.set_nonblocking(true).expect("a setting");
         let url = format!("https://localhost:{}", listener.local_addr().expect("an address").port());
-        let fake = Fake::new(url, "g", format!("dsg_j_secret.{fingerprint}"));
+        let mut fake = Fake::new(url, "g", format!("dsg_j_secret.{fingerprint}"));
+        fake.ca_pem.clone_from(&ca_pem);
         let router = fake.router().route("/api/v1/ca", get(move || async { ca_pem }));
         let server = axum_server::from_tcp_rustls(listener, tls).expect("a listener");
         tokio::spawn(server.serve(router.into_make_service()));
@@ -113,7 +119,7 @@ impl Fake {
     fn new(url: String, grid: &str, token: String) -> Fake {
         let state = State { forget_after: 1, ..State::default() };
         let state = Arc::new(Mutex::new(state));
-        Fake { state, changed: watch::Sender::new(0), url, grid: grid.to_owned(), token }
+        Fake { state, changed: watch::Sender::new(0), url, grid: grid.to_owned(), token, ca_pem: String::new() }
     }
 
     fn router(&self) -> Router {
@@ -178,7 +184,11 @@ impl Fake {
     }
 
     pub async fn joined(&self, state: &Path) {
-        join(state, &self.url, &self.token, "ada", false).await.expect("joined");
+        join(state, &self.invitation()).await.expect("joined");
+    }
+
+    pub fn invitation(&self) -> Invitation<'_> {
+        Invitation { server: &self.url, token: &self.token, name: "ada", ca_pem: None, insecure_http: false }
     }
 
     pub fn run(&self, state: &Path, engine: &(impl Engine + Clone + 'static)) -> Runner {
@@ -396,6 +406,8 @@ async fn blob(Shared(fake): Shared<Fake>, Part(hash): Part<String>, headers: Hea
     if let Some(refusal) = refused(&fake, &headers) {
         return refusal;
     }
+    fake.change(|state| state.blob_asks += 1);
+    fake.until("enough downloads at a time", |state| state.blob_asks >= state.blob_crowd).await;
     let Some(bytes) = fake.lock().blobs.get(&hash).cloned() else {
         return problem(StatusCode::NOT_FOUND, "not_found");
     };

@@ -197,6 +197,34 @@ async fn inputs_are_fetched_once_verified_and_bound() {
 }
 
 #[tokio::test]
+async fn many_inputs_are_fetched_side_by_side() {
+    let (fake, engine, state) = (Fake::start().await, PretendEngine::new(), tempfile::tempdir().expect("dir"));
+    fake.joined(state.path()).await;
+    let runner = fake.run(state.path(), &engine);
+    let bytes: Vec<Vec<u8>> = (0..100).map(|n| format!("row {n}\n").into_bytes()).collect();
+    fake.change(|state| {
+        state.blob_crowd = 8;
+        state.blobs.extend(bytes.iter().map(|bytes| (sha256(bytes), bytes.clone())));
+    });
+    // One of them twice: it is fetched once.
+    let files = bytes.iter().chain([&bytes[0]]).zip(0..).map(|(bytes, n)| InputFile {
+        under: format!("{n}/row"),
+        size: bytes.len() as u64,
+        sha256: sha256(bytes),
+    });
+    let mut order = order(1, &["run_ms=forever"]);
+    order.inputs = vec![InputOrder { name: "chunks".to_owned(), path: "/in".to_owned(), files: files.collect() }];
+    fake.offer(order);
+    fake.until("it runs", |state| matches!(state.reports.get(&1), Some(Phase::Running { .. }))).await;
+    let host = engine.plan("dsg-g-1").expect("a container").binds[1].host.clone();
+    for (n, bytes) in bytes.iter().chain([&bytes[0]]).enumerate() {
+        assert_eq!(&std::fs::read(format!("{host}/{n}/row")).expect("the file"), bytes);
+    }
+    assert_eq!(fake.change(|state| state.blob_asks), 100);
+    runner.kill().await;
+}
+
+#[tokio::test]
 async fn a_stop_order_during_create_or_start_is_not_forgotten() {
     let (fake, engine, state) = (Fake::start().await, PretendEngine::new(), tempfile::tempdir().expect("dir"));
     fake.joined(state.path()).await;
