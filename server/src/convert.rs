@@ -1,7 +1,7 @@
 //! From a checked job to what the core must know of it: the spec's words become needs and policy.
 use dsg_core::event::SpecBytes;
-use dsg_core::policy::{GatherPolicy, Needs, StagePolicy, Submission};
-use dsg_schemas::spec::{Gather, GatherMode, GatherWhen, Gpus, Job, Network, Output, Resources, Retry};
+use dsg_core::policy::{Breaker, GatherPolicy, Needs, StagePolicy, Submission};
+use dsg_schemas::spec::{Gather, GatherMode, Gpus, Job, Network, Output, Resources, Retry};
 
 /// Space reserved on the runner where a job does not say: enough for logs and small outputs.
 const DISK_BYTES: u64 = 64 << 20;
@@ -26,6 +26,11 @@ pub fn submission(job: &Job, chunks: u32, owner: String, request: Option<String>
             per_runner: job.chunks.per_runner,
             queue_timeout_ms: job.timeouts.queue.map(|limit| limit.0),
             required_outputs: required(&job.outputs),
+            breaker: Breaker {
+                canary: job.chunks.canary.map(|canary| canary.min(chunks)),
+                max_failed: job.chunks.max_failed.map(|most| most.of(chunks)),
+                fail_fast: job.chunks.fail_fast,
+            },
         },
         gather: gather(job),
         spec,
@@ -42,9 +47,9 @@ fn gather(job: &Job) -> Option<GatherPolicy> {
         GatherMode::Concat | GatherMode::Csv => true,
         GatherMode::Run => false,
     });
-    let partial = job.gather.iter().any(|step| step.when == GatherWhen::Partial);
+    let partial = job.gather.iter().any(|step| step.is_partial(job));
     let run = job.gather.iter().find(|step| step.mode == GatherMode::Run);
-    let run_partial = run.is_some_and(|step| step.when == GatherWhen::Partial);
+    let run_partial = run.is_some_and(|step| step.is_partial(job));
     let run = run.map(|step| run_policy(job, step));
     (!job.gather.is_empty()).then_some(GatherPolicy { partial, run_partial, server_steps, run })
 }
@@ -63,6 +68,7 @@ fn run_policy(job: &Job, step: &Gather) -> StagePolicy {
         per_runner: None,
         queue_timeout_ms: queue.map(|limit| limit.0),
         required_outputs: required(&step.outputs),
+        breaker: Breaker::default(),
     }
 }
 
@@ -89,6 +95,7 @@ fn capability(text: &str) -> Option<(u32, u32)> {
 
 #[cfg(test)]
 mod tests {
+    use dsg_schemas::spec::MaxFailed;
     use serde_json::json;
 
     use super::*;
@@ -118,14 +125,15 @@ mod tests {
     #[test]
     fn every_word_of_placing_and_retrying_arrives_where_it_belongs() {
         let job = job(json!({
-            "chunks": {"count": 3, "parallelism": 11, "per_runner": 5},
+            "chunks": {"count": 30, "parallelism": 11, "per_runner": 5, "canary": 2, "max_failed": "10%", "fail_fast": true},
             "constraints": {"require": {"tags": ["bench"]}, "avoid": {"runners": ["old"]}, "prefer": {"labels": {"disk": "nvme"}}},
             "retry": {"limit": 4, "avoid_failed_runners": true, "rules": [{"when": {"exit_codes": [75]}, "action": "requeue"}]},
             "outputs": [{"name": "table", "path": "/out/t"}, {"name": "extra", "path": "/out/e", "required": false}],
             "gather": [{"mode": "run", "command": ["x"], "retry": {"limit": 9}, "timeouts": {"queue": "1m"},
                         "resources": {"cpus": 8}, "outputs": [{"name": "figure", "path": "/out/f"}]}]
         }));
-        let submission = submission(&job, 3, "mara".into(), None, Vec::new().into());
+        let submission = submission(&job, 30, "mara".into(), None, Vec::new().into());
+        assert_eq!(submission.main.breaker, Breaker { canary: Some(2), max_failed: Some(3), fail_fast: true });
         let StagePolicy { parallelism, per_runner, constraints, retry, required_outputs, .. } = &submission.main;
         assert_eq!((*parallelism, *per_runner), (Some(11), Some(5)));
         assert_eq!((retry.limit, retry.avoid_failed_runners, retry.rules.len()), (4, true, 1));
@@ -156,5 +164,11 @@ mod tests {
         let one =
             submission(&job(steps("succeeded")), 3, String::new(), None, Vec::new().into()).gather.expect("a gather");
         assert!(one.partial && !one.run_partial);
+        // Whoever bears failures wants what there is, unless a step says otherwise.
+        let mut borne = job(steps("succeeded"));
+        borne.gather[0].when = None;
+        borne.chunks.max_failed = Some(MaxFailed::Count(1));
+        let borne = submission(&borne, 3, String::new(), None, Vec::new().into()).gather.expect("a gather");
+        assert!(borne.partial && !borne.run_partial);
     }
 }

@@ -43,6 +43,7 @@ pub fn job_detail(row: &JobRow, parts: JobParts, now_ms: u64) -> JobDetail {
         gathered,
         gather_problem: row.gather_problem.clone(),
         why: row.why.clone().or(why_not),
+        held_why: row.held_why.clone(),
         failures: row.failures.clone(),
         eta_ms: eta(row, now_ms),
         spec_text,
@@ -164,6 +165,7 @@ mod tests {
             per_runner: None,
             queue_timeout_ms: None,
             required_outputs: Vec::new(),
+            breaker: Default::default(),
         };
         let json = serde_json::json!({
             "id": JobId(1), "request": null, "name": "n", "owner": "o", "labels": {}, "image": "i", "priority": 50, "state": state, "held": false,

@@ -52,8 +52,19 @@ pub async fn run(arguments: Arguments, context: &Context) -> Result<Exit, Failur
 }
 
 fn job(output: &Output, detail: &JobDetail, now_ms: u64) -> Result<(), Failure> {
-    let JobDetail { job, description, gather, gathered, gather_problem, why, failures, eta_ms, spec_text: _, spec: _ } =
-        detail;
+    let JobDetail {
+        job,
+        description,
+        gather,
+        gathered,
+        gather_problem,
+        why,
+        failures,
+        eta_ms,
+        spec_text: _,
+        spec: _,
+        held_why: _,
+    } = detail;
     let labels: Vec<String> = job.labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
     let reasons: Vec<String> = failures.iter().map(|(reason, count)| format!("{count} {reason}")).collect();
     let mut files: Vec<String> =

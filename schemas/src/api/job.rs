@@ -60,7 +60,7 @@ pub struct ChunkPlan {
 pub enum JobState {
     /// Nothing of it runs yet.
     Waiting,
-    /// Held by a person: nothing starts until it is released.
+    /// Held by a person or by its canary: nothing starts until it is released.
     Held,
     Running,
     /// Its chunks are through; the outputs are being gathered.
@@ -217,6 +217,9 @@ pub struct JobDetail {
     pub gather_problem: Option<String>,
     /// Why the job ended as it did, or why it does not go on: one sentence.
     pub why: Option<String>,
+    /// The grid itself holds the job (its canary failed), and this is why; a person has to release or cancel it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held_why: Option<String>,
     /// Ended attempts by reason, succeeded ones left out.
     pub failures: BTreeMap<EndReason, u64>,
     /// Low and high guess of when the chunks will be through; absent while there is nothing to guess from.

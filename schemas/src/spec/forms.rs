@@ -6,7 +6,7 @@ use serde::de::{DeserializeOwned, Error};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value};
 
-use super::job::{Batch, ExitCodes, Gather, Gpus, Matrix};
+use super::job::{Batch, ExitCodes, Gather, Gpus, Matrix, MaxFailed};
 use crate::reason::EndReason;
 
 fn whole<T: DeserializeOwned, E: Error>(value: Value) -> Result<T, E> {
@@ -104,6 +104,43 @@ impl JsonSchema for ExitCodes {
         json_schema!({"anyOf": [
             {"type": "integer", "minimum": 0, "maximum": 255},
             {"type": "string", "pattern": "^[0-9]{1,3}([.][.][0-9]{1,3})?$"}
+        ]})
+    }
+}
+
+impl Serialize for MaxFailed {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            MaxFailed::Count(count) => serializer.serialize_u32(*count),
+            MaxFailed::Percent(percent) => serializer.collect_str(&format_args!("{percent}%")),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for MaxFailed {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<MaxFailed, D::Error> {
+        let value = Value::deserialize(deserializer)?;
+        let found = match &value {
+            Value::Number(number) => number.as_u64().and_then(|n| u32::try_from(n).ok()).map(MaxFailed::Count),
+            Value::String(text) => text.strip_suffix('%').and_then(|part| part.parse().ok()).map(MaxFailed::Percent),
+            Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
+        };
+        match found {
+            Some(MaxFailed::Percent(part)) if !(0.0..=100.0).contains(&part) => None,
+            found => found,
+        }
+        .ok_or_else(|| D::Error::custom(format!("{value} is no number of chunks; write 3 or \"5%\"")))
+    }
+}
+
+impl JsonSchema for MaxFailed {
+    fn schema_name() -> Cow<'static, str> {
+        "MaxFailed".into()
+    }
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({"anyOf": [
+            {"type": "integer", "minimum": 0, "maximum": 1_000_000},
+            {"type": "string", "pattern": "^[0-9]{1,3}([.][0-9]{1,6})?%$"}
         ]})
     }
 }

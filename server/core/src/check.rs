@@ -21,7 +21,7 @@ impl Grid {
                 for (chunk, at) in &stage.resting {
                     resting.insert((*at, ChunkId { job: job.row.id, stage: index, index: *chunk }));
                 }
-                let wanted = !stage.ready.is_empty() && job.has_room(index);
+                let wanted = stage.ready.first().is_some_and(|first| first < job.gate(index)) && job.has_room(index);
                 let there = self.queue.contains(job.row.priority, &job.row.owner, stage.class, (job.row.id, index));
                 assert_eq!(there, wanted, "{}: the queue has its stage {index} or should have it", job.row.id);
                 queued += usize::from(wanted);

@@ -2,7 +2,7 @@
 use std::collections::BTreeSet;
 
 use dsg_schemas::api::ChunkState;
-use dsg_schemas::ids::{AttemptId, ChunkId, JobId, RunnerId};
+use dsg_schemas::ids::{AttemptId, ChunkId, JobId, MAIN, RunnerId};
 use dsg_schemas::limits::LEASE_MS;
 use dsg_schemas::reason::{Blame, EndReason};
 use dsg_schemas::wire::Ended;
@@ -208,6 +208,9 @@ impl Grid {
             decision = Decision::Fail { charge: Charge::Requeue, note };
         }
         self.carry_out(now, id, attempt.id, decision);
+        if id.stage == MAIN {
+            self.mind_breaker(now, id.job);
+        }
         self.settle(now, id.job);
     }
 

@@ -120,6 +120,14 @@ impl Job {
             .filter_map(|(index, stage)| Some((index, stage?)))
     }
 
+    /// Chunks from this one on wait for the canary, as long as there is something of it to wait for.
+    pub fn gate(&self, stage: StageIndex) -> u32 {
+        let canary = self.row.policy(stage).and_then(|policy| policy.breaker.canary).filter(|_| !self.row.canary_over);
+        let goes_on =
+            |canary: &u32| self.main.states.iter().take(*canary as usize).any(|byte| !state_of(*byte).is_final());
+        canary.filter(goes_on).unwrap_or(u32::MAX)
+    }
+
     /// Whether one more chunk may run, as far as `parallelism` goes.
     pub fn has_room(&self, stage: StageIndex) -> bool {
         let limit = self.row.policy(stage).and_then(|policy| policy.parallelism);

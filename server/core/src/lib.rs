@@ -6,6 +6,7 @@
 mod act;
 mod attempt;
 mod bits;
+mod breaker;
 mod check;
 mod decide;
 mod ended;

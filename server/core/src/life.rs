@@ -107,6 +107,7 @@ impl Grid {
         job.row.why = why;
         job.row.held = false;
         job.row.held_by = None;
+        job.row.held_why = None;
         job.row.ended_ms = Some(now);
         self.changes.jobs.insert(id);
         let lost = self.attempts.values().filter(|live| live.row.chunk.job == id && live.standing == Standing::Lost);
@@ -123,12 +124,23 @@ fn stage_of(row: &JobRow) -> Stage {
         let state = if *reason == EndReason::Cancelled { JobState::Cancelled } else { JobState::Failed };
         return Stage::Over { state, why: Some(why.clone()) };
     }
+    if row.has_failed_too_often() {
+        let gather = if row.gather.is_some() { "; nothing was gathered" } else { "" };
+        return Stage::Over { state: JobState::Failed, why: Some(format!("{}{gather}", row.failed_words())) };
+    }
     let Tally { succeeded, .. } = row.tally;
     let all = succeeded == row.tally.total();
     let Some(gather) = &row.gather else {
-        let (state, why) = if all { (JobState::Succeeded, None) } else { (JobState::Failed, Some(missing_words(row))) };
-        return Stage::Over { state, why };
+        let state = match all {
+            true => JobState::Succeeded,
+            false if row.failures_are_borne() => JobState::Partial,
+            false => JobState::Failed,
+        };
+        return Stage::Over { state, why: (!all).then(|| missing_words(row)) };
     };
+    if !all && row.failures_are_borne() && !gather.partial {
+        return Stage::Over { state: JobState::Partial, why: Some(missing_words(row)) };
+    }
     if !(all || gather.partial && succeeded > 0) {
         let why = format!("{}; nothing was gathered", missing_words(row));
         return Stage::Over { state: JobState::Failed, why: Some(why) };

@@ -140,7 +140,8 @@ impl Grid {
         if self.better_runner(now, job, ChunkId { job: job.row.id, stage: index, index: first }, runner).is_some() {
             return None;
         }
-        let mut ready = stage.ready.iter().take(LOOKED_AT);
+        let gate = job.gate(index);
+        let mut ready = stage.ready.iter().take(LOOKED_AT).take_while(|chunk| *chunk < gate);
         ready.find(|index_of_chunk| {
             let id = ChunkId { job: job.row.id, stage: index, index: *index_of_chunk };
             self.untried_runner(now, job, id, runner.row.id).is_none()

@@ -36,6 +36,19 @@ pub struct StagePolicy {
     /// Names of the outputs without which no attempt counts as a success.
     #[serde(default)]
     pub required_outputs: Vec<String>,
+    #[serde(default)]
+    pub breaker: Breaker,
+}
+
+/// What stops a job before it wastes a night on the same mistake.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Breaker {
+    /// The first chunks, which run alone; if one of them fails, the job is held.
+    pub canary: Option<u32>,
+    /// Failed chunks that are borne.
+    pub max_failed: Option<u32>,
+    /// One more, and the job is stopped.
+    pub fail_fast: bool,
 }
 
 /// What comes after the chunks.

@@ -63,6 +63,12 @@ pub struct JobRow {
     /// Who holds it.
     #[serde(default)]
     pub held_by: Option<String>,
+    /// Why it is held, if it was not a person who held it.
+    #[serde(default)]
+    pub held_why: Option<String>,
+    /// The canary has succeeded, or a person released the job all the same: every chunk may start.
+    #[serde(default)]
+    pub canary_over: bool,
     /// The last release: chunks that no attempt has touched wait since then.
     #[serde(default)]
     pub released_ms: Option<u64>,

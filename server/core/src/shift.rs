@@ -102,7 +102,8 @@ impl Grid {
     pub(crate) fn reorder(&mut self, job_id: JobId, stage_index: StageIndex) {
         let Some(job) = self.jobs.get(&job_id) else { return };
         let Some(stage) = job.stage(stage_index) else { return };
-        let ready = !stage.ready.is_empty() && job.has_room(stage_index);
+        let open = stage.ready.first().is_some_and(|first| first < job.gate(stage_index));
+        let ready = open && job.has_room(stage_index);
         let entered = self.queue.set(job.row.priority, &job.row.owner, stage.class, (job_id, stage_index), ready);
         self.changes.work_available |= entered;
     }

@@ -108,6 +108,8 @@ fn row_of(now: Millis, id: JobId, submission: Submission) -> JobRow {
         state: if hold { JobState::Held } else { JobState::Waiting },
         held: hold,
         held_by: hold.then(|| owner.clone()),
+        held_why: None,
+        canary_over: false,
         released_ms: None,
         retried_ms: None,
         gather_open: false,

@@ -2,7 +2,7 @@
 use std::collections::BTreeSet;
 
 use dsg_schemas::api::ChunkState;
-use dsg_schemas::ids::{ChunkId, JobId, RunnerId, StageIndex};
+use dsg_schemas::ids::{ChunkId, JobId, MAIN, RunnerId, StageIndex};
 use dsg_schemas::reason::EndReason;
 use dsg_schemas::units;
 
@@ -108,6 +108,9 @@ impl Grid {
             let at = next.max(now + LOOK_MS);
             stage.queue_check = Some(at);
             self.timers.insert((at, Timer::Queue(id, index)));
+        }
+        if failed > 0 && index == MAIN {
+            self.mind_breaker(now, id);
         }
         self.settle(now, id);
     }

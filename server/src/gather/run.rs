@@ -6,7 +6,7 @@ use dsg_core::event::{Act, Event};
 use dsg_schemas::api::Upload;
 use dsg_schemas::ids::JobId;
 use dsg_schemas::limits;
-use dsg_schemas::spec::{Gather, GatherMode, GatherWhen, Gathered, Plan};
+use dsg_schemas::spec::{Gather, GatherMode, Gathered, Plan};
 use dsg_schemas::wire::StoredFile;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::JoinSet;
@@ -120,7 +120,7 @@ async fn try_gather(app: &App, job: JobId) -> Reply<()> {
 /// `all`: every chunk succeeded. If not, the steps that want all are left out.
 fn steps(store: &Store, blobs: &BlobStore, plan: &Plan, job: JobId, all: bool) -> Result<Vec<StoredFile>, GatherError> {
     let own = plan.job.gather.iter().filter(|step| match step.mode {
-        GatherMode::Concat | GatherMode::Csv => all || step.when == GatherWhen::Partial,
+        GatherMode::Concat | GatherMode::Csv => all || step.is_partial(&plan.job),
         GatherMode::Run => false,
     });
     own.map(|step| join(store, blobs, plan, job, step)).collect()

@@ -170,6 +170,7 @@ pub fn job(kind: Kind) -> JobDetail {
         ),
         gather: None,
         gathered: files(kind),
+        held_why: None,
         gather_problem: (kind == Kind::Hostile).then(|| text(kind, "headers differ")),
         why: (kind != Kind::Typical).then(|| text(kind, "No runner is ready: the grid has none that is in touch.")),
         failures: if kind == Kind::Empty {

@@ -45,6 +45,37 @@ pub struct Chunks {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1_000_000))]
     pub per_runner: Option<u32>,
+
+    /// So many chunks, the first ones, run before all others. If one of them fails, the job is held, with why, until a person
+    /// releases or cancels it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 100))]
+    pub canary: Option<u32>,
+    /// So many failed chunks, as a number or as a part of all (`"5%"`), are borne: the job is then partial and gathers what there
+    /// is. With more it has failed, and gathers nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_failed: Option<MaxFailed>,
+    /// Stop the job as soon as more chunks have failed than `max_failed` bears (without it: one).
+    #[serde(default)]
+    pub fail_fast: bool,
+}
+
+/// A number of chunks, or a part of all of them; written `3` or `"5%"`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum MaxFailed {
+    Count(u32),
+    Percent(f64),
+}
+
+impl MaxFailed {
+    /// Of so many chunks; parts of a chunk do not count.
+    pub fn of(self, chunks: u32) -> u32 {
+        match self {
+            MaxFailed::Count(count) => count.min(chunks),
+            // A float of a value within u32: what is cut off is the fraction.
+            MaxFailed::Percent(percent) => (f64::from(chunks) * percent / 100.0 + 1e-9) as u32,
+        }
+    }
 }
 
 /// With `step` (or neither): one item per value, `item.value`. With `size`: windows, `item.start` and `item.stop`.

@@ -244,9 +244,9 @@ pub struct Gather {
     /// concat, csv: the name of the joined file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output: Option<String>,
-    /// Which end of the chunks lets this step happen.
-    #[serde(default)]
-    pub when: GatherWhen,
+    /// Which end of the chunks lets this step happen: `succeeded` if left out, `partial` where `chunks.max_failed` bears failures.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub when: Option<GatherWhen>,
     /// run: as the job's own, which it inherits where left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<String>,
@@ -281,11 +281,21 @@ pub enum GatherMode {
     Run,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+impl Gather {
+    /// Whether the step is done although chunks are missing.
+    pub fn is_partial(&self, job: &Job) -> bool {
+        match self.when {
+            Some(GatherWhen::Partial) => true,
+            Some(GatherWhen::Succeeded) => false,
+            None => job.chunks.max_failed.is_some_and(|most| most.of(u32::MAX) > 0),
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum GatherWhen {
     /// Every chunk succeeded.
-    #[default]
     Succeeded,
     /// Every chunk ended, and at least one succeeded; the missing ones are listed in the manifest.
     Partial,

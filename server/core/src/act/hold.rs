@@ -17,12 +17,22 @@ impl Grid {
         if row.held {
             return acted(0, format!("job {id} is already held"));
         }
-        self.set_held(id, Some(who.to_owned()));
+        let count = self.keep_back(now, id, Some(who.to_owned()), None);
+        acted(count.max(1), format!("job {id} is held: {} will wait until it is released", counted(count, "chunk")))
+    }
+
+    /// The grid itself holds a job, with why.
+    pub(crate) fn hold_for(&mut self, now: Millis, id: JobId, why: String) {
+        self.keep_back(now, id, None, Some(why));
+    }
+
+    fn keep_back(&mut self, now: Millis, id: JobId, by: Option<String>, why: Option<String>) -> u64 {
+        self.set_held(id, true, by, why);
         let waits = |_, state| state == ChunkState::Waiting;
         let count = self.shift_all(now, (id, MAIN), waits, ChunkState::Held);
         self.shift_all(now, (id, GATHER), waits, ChunkState::Held);
         self.settle(now, id);
-        acted(count.max(1), format!("job {id} is held: {} will wait until it is released", counted(count, "chunk")))
+        count
     }
 
     pub(super) fn release(&mut self, now: Millis, id: JobId) -> Result<Acted, Refusal> {
@@ -31,7 +41,11 @@ impl Grid {
         if row.state.is_final() || !row.held {
             return acted(0, format!("job {id} is not held"));
         }
-        self.set_held(id, None);
+        self.set_held(id, false, None, None);
+        // Whoever releases it after its canary failed wants all of it; one that never ran still comes first.
+        if self.jobs.get(&id).is_some_and(|job| job.row.main.breaker.canary.is_some() && job.row.tally.failed > 0) {
+            self.open_canary(id);
+        }
         if let Some(job) = self.jobs.get_mut(&id) {
             job.row.released_ms = Some(now);
         }
@@ -42,10 +56,11 @@ impl Grid {
         acted(count.max(1), format!("job {id} is released: {} may start", counted(count, "chunk")))
     }
 
-    fn set_held(&mut self, id: JobId, by: Option<String>) {
+    fn set_held(&mut self, id: JobId, held: bool, by: Option<String>, why: Option<String>) {
         let Some(job) = self.jobs.get_mut(&id) else { return };
-        job.row.held = by.is_some();
+        job.row.held = held;
         job.row.held_by = by;
+        job.row.held_why = why;
         self.changes.jobs.insert(id);
     }
 }

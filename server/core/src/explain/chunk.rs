@@ -20,6 +20,9 @@ impl Grid {
         let plain = |summary: String| Explanation { summary, runners: Vec::new(), never: false };
         match state {
             ChunkState::Held => {
+                if let Some(why) = &job.row.held_why {
+                    return plain(format!("job {} is held: {why}", job.row.id));
+                }
                 let by = job.row.held_by.as_ref().map(|who| format!(" by {who}")).unwrap_or_default();
                 return plain(format!("job {} is held{by}: release it to let it start", job.row.id));
             }
@@ -61,6 +64,11 @@ impl Grid {
             let retry = ordinal(u32::try_from(row.attempts.len()).unwrap_or(u32::MAX));
             let seconds = (at - now).div_ceil(1000);
             return Some(format!("rests {seconds} s more before its {retry} retry (after {})", row.outcome()));
+        }
+        let gate = job.gate(chunk.stage);
+        if chunk.index >= gate {
+            let canary = if gate == 1 { "first chunk".to_owned() } else { format!("first {gate} chunks") };
+            return Some(format!("waits for the canary: the {canary} of job {} must succeed before it", job.row.id));
         }
         let limit = job.row.policy(chunk.stage)?.parallelism?;
         if job.has_room(chunk.stage) {

@@ -53,7 +53,8 @@ impl Grid {
         let open = self.jobs.values().filter(|job| !job.row.state.is_final());
         open.flat_map(|job| {
             job.stages().flat_map(move |(index, stage)| {
-                let limited = ready(job, index, stage).filter(|_| !job.has_room(index));
+                let gated = |waiting: &Waiting<'_>| waiting.first >= job.gate(index) || !job.has_room(index);
+                let limited = ready(job, index, stage).filter(gated);
                 [limited, resting(job, index, stage), held(job, index, stage)].into_iter().flatten()
             })
         })

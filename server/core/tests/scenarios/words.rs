@@ -1,7 +1,7 @@
 //! `key=value` words of scenario lines, and the things that they describe.
 use std::collections::BTreeMap;
 
-use dsg_core::{GatherPolicy, Needs, StagePolicy, Submission};
+use dsg_core::{Breaker, GatherPolicy, Needs, StagePolicy, Submission};
 use dsg_schemas::reason::EndReason;
 use dsg_schemas::spec::{Arch, Backoff, Constraints, ExitCodes, Placement, Retry, RetryAction, RetryRule, When};
 use dsg_schemas::units::{Bytes, Millis};
@@ -115,6 +115,11 @@ pub fn policy(words: &Words) -> StagePolicy {
         per_runner: words.number("per_runner"),
         queue_timeout_ms: words.duration("queue_timeout"),
         required_outputs: words.list("outputs"),
+        breaker: Breaker {
+            canary: words.number("canary"),
+            max_failed: words.number("max_failed"),
+            fail_fast: words.has("fail_fast"),
+        },
     }
 }
 

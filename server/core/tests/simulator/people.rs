@@ -1,5 +1,5 @@
 //! What simulated people submit and do.
-use dsg_core::{GatherPolicy, Needs, StagePolicy, Submission};
+use dsg_core::{Breaker, GatherPolicy, Needs, StagePolicy, Submission};
 use dsg_schemas::api::{Act, Retries};
 use dsg_schemas::ids::{ChunkId, JobId, MAIN, RunnerId};
 use dsg_schemas::reason::EndReason;
@@ -40,6 +40,11 @@ pub fn stage(dice: &mut Dice, chunks: u32) -> StagePolicy {
         per_runner: dice.percent(25).then(|| 1 + dice.below(2) as u32),
         queue_timeout_ms: dice.percent(15).then(|| 30_000 + dice.below(200_000)),
         required_outputs: Vec::new(),
+        breaker: Breaker {
+            canary: dice.percent(15).then(|| 1 + dice.below(3) as u32),
+            max_failed: dice.percent(20).then(|| dice.below(4) as u32),
+            fail_fast: dice.percent(20),
+        },
     }
 }
 
