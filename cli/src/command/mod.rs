@@ -1,4 +1,4 @@
-//! Every command, one file each; this one lists them and runs the one that was typed.
+//! Every command, one file each (those that are typed alike share one); this one lists them and runs the one that was typed.
 use clap::{Args, Parser, Subcommand};
 
 use crate::client::Client;
@@ -6,21 +6,21 @@ use crate::config::Environment;
 use crate::exit::{Exit, Failure};
 use crate::output::{Format, Output};
 
-pub mod cancel;
+use control::Verb;
+
 pub mod check;
 pub mod chunks;
 pub mod completions;
+pub mod control;
 pub mod delete;
 pub mod drain;
 pub mod explain;
 pub mod fetch;
-pub mod hold;
 pub mod jobs;
 pub mod login;
 pub mod logs;
 pub mod open;
 pub mod queue;
-pub mod release;
 pub mod remove_runner;
 pub mod retry;
 pub mod runners;
@@ -78,11 +78,11 @@ pub enum Command {
     /// Say why a job or a chunk does not run
     Explain(explain::Arguments),
     /// Stop jobs for good
-    Cancel(cancel::Arguments),
+    Cancel(control::Arguments),
     /// Start nothing more of a job; what runs goes on
-    Hold(hold::Arguments),
+    Hold(control::Arguments),
     /// Let a held job go on
-    Release(release::Arguments),
+    Release(control::Arguments),
     /// Run chunks again
     Retry(retry::Arguments),
     /// Remove finished jobs with their logs and results
@@ -199,9 +199,9 @@ async fn dispatch(command: Command, context: &Context) -> Result<Exit, Failure> 
         Command::Fetch(arguments) => fetch::run(arguments, context).await,
         Command::Wait(arguments) => wait::run(arguments, context).await,
         Command::Explain(arguments) => explain::run(arguments, context).await,
-        Command::Cancel(arguments) => cancel::run(arguments, context).await,
-        Command::Hold(arguments) => hold::run(arguments, context).await,
-        Command::Release(arguments) => release::run(arguments, context).await,
+        Command::Cancel(arguments) => control::run(Verb::Cancel, arguments, context).await,
+        Command::Hold(arguments) => control::run(Verb::Hold, arguments, context).await,
+        Command::Release(arguments) => control::run(Verb::Release, arguments, context).await,
         Command::Retry(arguments) => retry::run(arguments, context).await,
         Command::Delete(arguments) => delete::run(arguments, context).await,
         Command::Queue(arguments) => queue::run(arguments, context).await,
