@@ -29,6 +29,8 @@ pub struct Environment {
     pub home: Option<PathBuf>,
     pub url: Option<String>,
     pub token_file: Option<PathBuf>,
+    /// Programs that open a page, the preferred one first; none where there is no screen.
+    pub browsers: Vec<String>,
 }
 
 impl Environment {
@@ -39,6 +41,7 @@ impl Environment {
             home: path("HOME"),
             url: std::env::var("DSG_URL").ok().filter(|url| !url.is_empty()),
             token_file: path("DSG_TOKEN_FILE"),
+            browsers: browsers(|name| std::env::var(name).ok().filter(|value| !value.is_empty())),
         }
     }
 
@@ -78,6 +81,16 @@ impl Environment {
             Failure::new(Exit::Auth, "not logged in to any server").hint("`dsg login URL`, with a token from its admin")
         })
     }
+}
+
+/// `BROWSER`, a list with colons between, then the desktop's own choice where there is a desktop.
+fn browsers(variable: impl Fn(&str) -> Option<String>) -> Vec<String> {
+    let named = variable("BROWSER").unwrap_or_default();
+    let mut browsers: Vec<String> = named.split(':').filter(|name| !name.is_empty()).map(str::to_owned).collect();
+    if variable("DISPLAY").or(variable("WAYLAND_DISPLAY")).is_some() {
+        browsers.push("xdg-open".to_owned());
+    }
+    browsers
 }
 
 fn read(path: &Path) -> Result<Option<Config>, Failure> {
@@ -173,5 +186,16 @@ mod tests {
         fs::create_dir_all(environment.config_path().expect("a path").parent().expect("a folder")).expect("created");
         fs::write(environment.config_path().expect("a path"), "{half").expect("written");
         assert!(environment.login().expect_err("broken").message.contains("config.json"));
+    }
+
+    #[test]
+    fn a_browser_is_the_one_named_or_the_desktops() {
+        let of = |set: &[(&str, &str)]| {
+            browsers(|name| set.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned()))
+        };
+        assert_eq!(of(&[]), Vec::<String>::new(), "no screen, no browser");
+        assert_eq!(of(&[("BROWSER", "firefox:w3m")]), ["firefox", "w3m"]);
+        assert_eq!(of(&[("BROWSER", "firefox"), ("WAYLAND_DISPLAY", "wayland-0")]), ["firefox", "xdg-open"]);
+        assert_eq!(of(&[("DISPLAY", ":0")]), ["xdg-open"]);
     }
 }

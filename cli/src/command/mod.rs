@@ -99,7 +99,7 @@ pub enum Command {
     RemoveRunner(remove_runner::Arguments),
     /// Make, list and revoke tokens for people and runners
     Token(token::Arguments),
-    /// Print a link that logs a browser in
+    /// Log a browser in with a link that works once
     Open(open::Arguments),
     /// Show who we are to which server
     Whoami(whoami::Arguments),
