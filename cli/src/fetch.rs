@@ -4,21 +4,16 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use dsg_schemas::api::ManifestLine;
-use dsg_schemas::wire::StoredFile;
 use reqwest::{Method, Response};
 use sha2::{Digest, Sha256};
 use tokio::time::{sleep, timeout};
 
-use crate::clean;
 use crate::client::{self, Client, Patience, SILENCE};
 use crate::exit::{Exit, Failure};
 use crate::hash;
 
 /// Broken connections in a row that brought nothing.
 const IDLE_TRIES: u32 = 8;
-/// Bytes of one part of a path; file systems end there.
-const PART_BYTES: usize = 200;
 
 /// A file and where it goes, relative to the results' folder.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,62 +21,6 @@ pub struct Wanted {
     pub to: PathBuf,
     pub size: u64,
     pub sha256: String,
-}
-
-impl Wanted {
-    fn at(folder: PathBuf, stored: &StoredFile) -> Wanted {
-        Wanted { to: folder.join(safe(&stored.file)), size: stored.size, sha256: stored.sha256.clone() }
-    }
-}
-
-/// The files of one chunk: `main/<index>/<file>`; where two of its outputs have one file name, `main/<index>/<output>/<file>`.
-pub fn of_chunk(line: &ManifestLine) -> Vec<Wanted> {
-    distinct(Path::new("main").join(line.index.to_string()), &line.outputs)
-}
-
-/// The gathered files: beside `main`. What would take the place of something else goes into `gathered/`.
-pub fn of_gathered(stored: &[StoredFile]) -> Vec<Wanted> {
-    let taken = |wanted: &Wanted| {
-        let first = wanted.to.components().next().map(|part| part.as_os_str().to_owned());
-        first.is_some_and(|first| {
-            first == "main" || first == "gathered" || first == "manifest.jsonl" || first == ".dsg-job"
-        })
-    };
-    let mut all = distinct(PathBuf::new(), stored);
-    for wanted in all.iter_mut().filter(|wanted| taken(wanted)) {
-        wanted.to = Path::new("gathered").join(&wanted.to);
-    }
-    all
-}
-
-fn distinct(folder: PathBuf, stored: &[StoredFile]) -> Vec<Wanted> {
-    let place = |stored: &StoredFile| safe(&stored.file);
-    stored
-        .iter()
-        .map(|this| match stored.iter().filter(|other| place(other) == place(this)).count() {
-            1 => Wanted::at(folder.clone(), this),
-            _ => Wanted::at(folder.join(safe(&this.name)), this),
-        })
-        .collect()
-}
-
-/// A path that stays where it is put, whatever the server says.
-fn safe(file: &str) -> PathBuf {
-    let part = |part: &str| {
-        let mut clean: String = part
-            .chars()
-            .map(|c| if clean::name(c.encode_utf8(&mut [0; 4])) == c.to_string() { c } else { '_' })
-            .collect();
-        while clean.len() > PART_BYTES {
-            clean.pop();
-        }
-        match clean.as_str() {
-            ".." | "." => "_".to_owned(),
-            _ => clean,
-        }
-    };
-    let path: PathBuf = file.split('/').filter(|part| !part.is_empty()).map(part).collect();
-    if path.as_os_str().is_empty() { PathBuf::from("_") } else { path }
 }
 
 /// What happened to a file.
@@ -254,45 +193,4 @@ impl<'a> Part<'a> {
 fn starts_at(response: &Response) -> Option<u64> {
     let range = response.headers().get("content-range")?.to_str().ok()?;
     range.strip_prefix("bytes ")?.split('-').next()?.parse().ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn stored(name: &str, file: &str) -> StoredFile {
-        StoredFile { name: name.to_owned(), file: file.to_owned(), size: 1, sha256: "a".repeat(64) }
-    }
-
-    fn places(wanted: &[Wanted]) -> Vec<String> {
-        wanted.iter().map(|wanted| wanted.to.display().to_string()).collect()
-    }
-
-    #[test]
-    fn no_name_leads_out_of_the_folder() {
-        let cases = [
-            ("a.csv", "a.csv"),
-            ("plots/a.png", "plots/a.png"),
-            ("../../etc/passwd", "_/_/etc/passwd"),
-            ("/etc/passwd", "etc/passwd"),
-            ("a/./b", "a/_/b"),
-            ("..", "_"),
-            ("", "_"),
-            ("///", "_"),
-            ("a\nb\u{1b}[2J\0", "a_b_[2J_"),
-            (".hidden", ".hidden"),
-        ];
-        for (file, place) in cases {
-            assert_eq!(safe(file), PathBuf::from(place), "{file:?}");
-        }
-        assert!(safe(&"ü".repeat(500)).as_os_str().len() <= PART_BYTES);
-    }
-
-    #[test]
-    fn every_file_has_a_place_of_its_own() {
-        let gathered = [stored("table", "table.csv"), stored("odd", "main"), stored("list", "manifest.jsonl")];
-        assert_eq!(places(&of_gathered(&gathered)), ["table.csv", "gathered/main", "gathered/manifest.jsonl"]);
-        let gathered = [stored("a", "out.csv"), stored("b", "out.csv"), stored("c", "c.csv")];
-        assert_eq!(places(&of_gathered(&gathered)), ["a/out.csv", "b/out.csv", "c.csv"]);
-    }
 }

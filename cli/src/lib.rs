@@ -16,6 +16,7 @@ pub mod fetch;
 pub mod follow;
 pub mod hash;
 pub mod job_file;
+pub mod layout;
 pub mod local;
 pub mod log;
 pub mod manifest;

@@ -1,4 +1,4 @@
-//! Gets the results of a job: `DIR/main/<index>/<file>`, the gathered files beside them, and the manifest.
+//! Gets the results of a job: `DIR/main/<index>/<name>`, the gathered files beside them, and the manifest.
 use std::cell::{Cell, RefCell};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,6 +12,7 @@ use super::Context;
 use crate::client::Client;
 use crate::exit::{Exit, Failure};
 use crate::fetch::{self, Outcome, Wanted};
+use crate::layout::Layout;
 use crate::output::Format;
 use crate::progress::Bar;
 use crate::select::{job_id, ranges};
@@ -163,13 +164,14 @@ async fn get(
 ) -> Result<Count, Failure> {
     let Arguments { only, force, .. } = arguments;
     let bar = Bar::of_bytes(&context.output, "fetching", todo.bytes);
+    let layout = Layout::of(&detail.spec);
     let gathered = match only {
         Some(Only::Chunks(_)) => Vec::new(),
-        Some(Only::Gathered) | None => fetch::of_gathered(&detail.gathered),
+        Some(Only::Gathered) | None => layout.of_gathered(&detail.gathered),
     };
     let lines = manifest::lines(&folder.join("manifest.jsonl"))?;
     let of_lines = lines.flat_map(|line| match line {
-        Ok(line) if Only::takes(only.as_ref(), line.index) => fetch::of_chunk(&line).into_iter().map(Ok).collect(),
+        Ok(line) if Only::takes(only.as_ref(), line.index) => layout.of_chunk(&line).into_iter().map(Ok).collect(),
         Ok(_) => Vec::new(),
         Err(failure) => vec![Err(failure)],
     });

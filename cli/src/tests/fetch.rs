@@ -9,7 +9,8 @@ fn content() -> Vec<u8> {
 
 /// The answers to everything but blobs.
 fn around(asked: &Asked, file: &str, bytes: &[u8], sha256: &str) -> Option<Response> {
-    let stored = serde_json::json!({"name": "out", "file": file, "size": bytes.len(), "sha256": sha256});
+    let stored =
+        serde_json::json!({"name": file.trim_end_matches(".bin"), "file": file, "size": bytes.len(), "sha256": sha256});
     match asked.uri.path() {
         "/api/v1/jobs/42" => {
             let mut detail = job("partial", 1, 1, 0);
