@@ -18,6 +18,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::clean;
 use crate::client::{self, Client};
+use crate::command::show::reason_of;
 use crate::exit::{Exit, Failure};
 use crate::log::{self, Printer, Style};
 use crate::output::Output;
@@ -264,22 +265,13 @@ impl<'a> Watch<'a> {
         Ok(found.history)
     }
 
-    /// Says once that an attempt failed; shows the end of its log if that was not followed.
+    /// Says once that an attempt failed, or a chunk without one; shows the end of its log if that was not followed.
     async fn tell(&mut self, chunk: &ChunkView) -> Result<(), Failure> {
-        let ended = !chunk.state.is_active() && chunk.state != ChunkState::Cancelled;
-        let Some(reason) = chunk.reason.filter(|reason| ended && *reason != EndReason::Succeeded) else {
-            return Ok(());
-        };
+        let Some(words) = failure(chunk) else { return Ok(()) };
         if self.told.len() >= TOLD || !self.told.insert((chunk.id, chunk.attempts)) {
             return Ok(());
         }
-        let what = if chunk.state == ChunkState::Failed { "failed" } else { "will be tried again" };
-        let code =
-            chunk.exit_code.filter(|_| reason == EndReason::Exit).map_or(String::new(), |code| format!(" {code}"));
-        let message =
-            if chunk.message.is_empty() { String::new() } else { format!(": {}", clean::name(&chunk.message)) };
-        self.output
-            .say(&format!("chunk {} {what} after attempt {}: {reason}{code}{message}", chunk.id, chunk.attempts));
+        self.output.say(&words);
         if self.told.len() == TOLD {
             self.output.say(&format!(
                 "more failures are only counted from here on; `dsg chunks {} --failed` lists them",
@@ -345,6 +337,29 @@ impl<'a> Watch<'a> {
     }
 }
 
+/// How a chunk, or its last attempt, failed. A failed chunk always has something to tell: no attempt may have been made, and then it is
+/// the row of the chunk that knows why, or nobody.
+fn failure(chunk: &ChunkView) -> Option<String> {
+    let failed = chunk.state == ChunkState::Failed;
+    let reason = chunk.reason.filter(|reason| *reason != EndReason::Succeeded);
+    let again = reason.is_some() && !chunk.state.is_active() && !chunk.state.is_final();
+    if !failed && !again {
+        return None;
+    }
+    let what = if failed { "failed" } else { "will be tried again" };
+    let mut words = match chunk.attempts {
+        0 => format!("chunk {} {what} without an attempt", chunk.id),
+        attempts => format!("chunk {} {what} after attempt {attempts}", chunk.id),
+    };
+    if let Some(reason) = reason {
+        words.push_str(&format!(": {}", reason_of(reason, chunk.exit_code, None)));
+    }
+    if !chunk.message.is_empty() {
+        words.push_str(&format!(": {}", clean::name(&chunk.message)));
+    }
+    Some(words)
+}
+
 /// `[7@ada] `, or `[gather@ada] `.
 fn prefix(chunk: &ChunkId, runner: &str) -> String {
     let runner = clean::name(runner);
@@ -362,6 +377,39 @@ mod tests {
     fn prefixes_name_chunk_and_runner() {
         assert_eq!(prefix(&"42/7".parse().expect("a chunk"), "ada"), "[7@ada] ");
         assert_eq!(prefix(&"42/gather/0".parse().expect("a chunk"), "a\u{1b}da"), "[gather@a\\u{1b}da] ");
+    }
+
+    #[test]
+    fn every_failed_chunk_has_something_to_tell() {
+        let chunk = |state, attempts, reason, message: &str| ChunkView {
+            id: "42/7".parse().expect("a chunk"),
+            label: String::new(),
+            state,
+            attempts,
+            reason,
+            exit_code: (reason == Some(EndReason::Exit)).then_some(3),
+            message: message.to_owned(),
+            runner: None,
+            started_ms: None,
+            ended_ms: None,
+            not_before_ms: None,
+        };
+        let told = |state, attempts, reason, message| failure(&chunk(state, attempts, reason, message));
+        let (failed, late, exit) = (ChunkState::Failed, Some(EndReason::QueueTimeout), Some(EndReason::Exit));
+        let cases = [
+            (told(failed, 2, exit, "no file"), "chunk 42/7 failed after attempt 2: exit 3: no file"),
+            (told(failed, 0, late, "waited"), "chunk 42/7 failed without an attempt: queue_timeout: waited"),
+            (told(failed, 0, None, ""), "chunk 42/7 failed without an attempt"),
+            (told(ChunkState::Waiting, 1, exit, ""), "chunk 42/7 will be tried again after attempt 1: exit 3"),
+        ];
+        for (words, expected) in cases {
+            assert_eq!(words.as_deref(), Some(expected));
+        }
+        for state in [ChunkState::Waiting, ChunkState::Running, ChunkState::Succeeded, ChunkState::Cancelled] {
+            assert_eq!(told(state, 1, None, ""), None, "{state:?}");
+        }
+        assert_eq!(told(ChunkState::Running, 2, exit, ""), None, "it is being tried again already");
+        assert_eq!(told(ChunkState::Cancelled, 1, exit, ""), None, "a person wanted it so");
     }
 
     #[test]
