@@ -2,13 +2,16 @@
 use std::time::Duration;
 
 use clap::Args;
-use dsg_schemas::api::Act;
+use dsg_schemas::api::{Act, RunnerState};
 use tokio::time::sleep;
 
 use super::{Context, Shown};
 use crate::act;
 use crate::exit::{Exit, Failure};
 use crate::follow::steadily;
+
+/// Looks after which the list of runners should know of the drain, even on a busy server.
+const BEHIND: u32 = 40;
 
 #[derive(Debug, Args)]
 pub struct Arguments {
@@ -30,12 +33,23 @@ pub async fn run(arguments: Arguments, context: &Context) -> Result<Exit, Failur
         return Ok(Exit::Done);
     }
     output.on_interrupt(Some(format!("runner {name} goes on draining; `dsg undrain {name}` lets it take work again")));
-    let mut held = None;
+    let (mut held, mut drains, mut behind) = (None, false, 0);
     loop {
         let runners = steadily(output, || act::runners(&client)).await?;
         let Some(runner) = runners.iter().find(|runner| runner.id == id) else {
             return Err(Failure::new(Exit::NotFound, format!("runner {name} was removed meanwhile")));
         };
+        // The list is made a few times a second. One that shows the runner as ready is older than the drain, and so are its chunks.
+        if runner.state == RunnerState::Ready {
+            behind += 1;
+            if drains || behind > BEHIND {
+                let message = format!("runner {name} takes work again: somebody undrained it");
+                return Err(Failure::new(Exit::Conflict, message).hint(format!("`dsg drain {name}` drains it again")));
+            }
+            sleep(Duration::from_millis(250)).await;
+            continue;
+        }
+        drains = true;
         let holds = runner.holds.len();
         if holds == 0 {
             output.say(&format!("runner {name} is empty"));
