@@ -9,6 +9,7 @@ use anyhow::{Context, Result, bail};
 use dsg_schemas::api::{CreateToken, CreatedToken, RunnerState, TokenKind};
 use tempfile::TempDir;
 
+use crate::browser::Browser;
 use crate::client::{Client, PATIENCE};
 
 pub struct Lab {
@@ -117,6 +118,11 @@ impl Lab {
         let child = self.spawn("dsg-runner", &format!("{name}.log"), &self.runners[at].1)?;
         self.runners[at].2 = Some(child);
         Ok(())
+    }
+
+    /// A browser that trusts the server's own authority.
+    pub fn browser(&self) -> Result<Browser> {
+        Browser::new(Some(&std::fs::read(self.path("server/tls/ca.pem"))?))
     }
 
     async fn runner_ready(&self, name: &str) -> Result<()> {

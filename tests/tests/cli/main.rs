@@ -1,0 +1,10 @@
+//! `dsg` as people type it, against a real server with pretend runners: every command, its words, and the status it ends with.
+mod desk;
+mod end;
+mod first_start;
+mod jobs;
+mod looking;
+mod results;
+mod runners;
+mod submit;
+mod tokens;
