@@ -70,7 +70,7 @@ pub async fn wait(client: &Client, output: &Output, job: JobId) -> Result<JobDet
     let mut last = None;
     loop {
         let detail = steadily(output, || detail(client, job)).await?;
-        if detail.job.state.is_final() {
+        if stands(&detail) {
             return Ok(detail);
         }
         let bar = bar.get_or_insert_with(|| Bar::of_chunks(output, detail.job.chunks.total()));
@@ -79,6 +79,11 @@ pub async fn wait(client: &Client, output: &Output, job: JobId) -> Result<JobDet
         pause = if last.replace(now) == Some(now) { (pause * 2).min(POLL.1) } else { POLL.0 };
         sleep(pause).await;
     }
+}
+
+/// Whether there is nothing more to wait for: the job has ended, or its canary failed and only a person lets it go on.
+fn stands(detail: &JobDetail) -> bool {
+    detail.job.state.is_final() || detail.held_why.is_some() && detail.job.chunks.active() == 0
 }
 
 /// The exit status that a job's end stands for.
@@ -108,6 +113,10 @@ pub fn conclude(output: &Output, detail: &JobDetail) -> Exit {
     if !failures.is_empty() {
         let reasons: Vec<String> = failures.iter().map(|(reason, count)| format!("{count} {reason}")).collect();
         output.say(&format!("  attempts that failed: {}", reasons.join(", ")));
+    }
+    if detail.held_why.is_some() {
+        output.say(&format!("  see `dsg chunks {0} --failed`, then `dsg cancel {0}` or `dsg release {0}`", job.id));
+        return Exit::JobFailed;
     }
     let exit = exit_of(job.state);
     if exit == Exit::JobFailed && tally.failed > 0 {
@@ -177,7 +186,7 @@ impl<'a> Watch<'a> {
             pause = if self.note(&detail) { POLL.0 } else { (pause * 2).min(POLL.1) };
             self.look(&detail, following.len()).await?;
             self.start(&mut following);
-            if detail.job.state.is_final() {
+            if stands(&detail) {
                 self.drain(&mut following).await?;
                 return Ok(detail);
             }

@@ -36,6 +36,25 @@ async fn waiting_and_following_end_as_the_job_does() -> Result<()> {
     Ok(())
 }
 
+/// A script that waits for a job must not wait for ever for the person who is to release it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failed_canary_ends_the_waiting_and_says_what_can_be_done() -> Result<()> {
+    let desk = Desk::logged_in(&["ada"]).await?;
+    desk.put("job.yaml", &pretend("typo", "exit=2", "chunks: {count: 50, canary: 1}"))?;
+    for how in ["--wait", "--follow"] {
+        let said = desk.dsg(&["submit", "job.yaml", how]).await?.ends_with(3)?;
+        ensure!(said.err.contains("the canary") && said.err.contains("49 other chunks did not start"), "{said:?}");
+        ensure!(said.err.contains("dsg release"), "{said:?}");
+    }
+    let shown = desk.dsg(&["show", "1", "-o", "json"]).await?.ends_with(0)?.json()?;
+    ensure!(shown["state"] == "held" && shown["chunks"]["held"] == 49, "{shown}");
+    desk.dsg(&["release", "1"]).await?.ends_with(0)?;
+    desk.dsg(&["wait", "1"]).await?.ends_with(3)?;
+    let shown = desk.dsg(&["show", "1", "-o", "json"]).await?.ends_with(0)?.json()?;
+    ensure!(shown["chunks"]["failed"] == 50, "{shown}");
+    Ok(())
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_number_of_the_job_is_all_that_a_script_gets() -> Result<()> {
     let desk = Desk::logged_in(&[]).await?;
