@@ -116,7 +116,9 @@ impl Cli {
         config.cache_bytes = options.cache.0;
         let stop = stop_on_signals()?;
         let engine = options.engine(&mut config).await?;
-        Ok(run(config, engine, stop).await?)
+        let result = run(config, engine.clone(), stop).await;
+        engine.close().await;
+        Ok(result?)
     }
 }
 

@@ -18,6 +18,8 @@ pub struct Lab {
     server: Option<Child>,
     runners: Vec<(String, Vec<String>, Option<Child>)>,
     pub client: Client,
+    /// Set for every program that is started from now on.
+    pub environment: Vec<(String, String)>,
 }
 
 /// Where the programs lie: beside the one that is running (a benchmark), or a folder above it (a test).
@@ -34,7 +36,7 @@ impl Lab {
         let folder = tempfile::Builder::new().prefix("dsg-lab.").tempdir()?;
         let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
         let client = Client::new("http://127.0.0.1:1", "", None)?;
-        let mut lab = Lab { folder, port, server: None, runners: Vec::new(), client };
+        let mut lab = Lab { folder, port, server: None, runners: Vec::new(), client, environment: Vec::new() };
         lab.start_server().await?;
         Ok(lab)
     }
@@ -47,6 +49,7 @@ impl Lab {
         let program = program(name);
         let log = File::options().create(true).append(true).open(self.path(log))?;
         let mut command = Command::new(&program);
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command.args(arguments).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         command.spawn().with_context(|| format!("starting {}; `make build` makes it", program.display()))
     }
@@ -95,6 +98,16 @@ impl Lab {
     pub fn kill_runner(&mut self, name: &str) -> Result<()> {
         let runner = self.runners.iter_mut().find(|(known, ..)| known == name).context("no such runner")?;
         kill(runner.2.take())
+    }
+
+    /// SIGTERM, and waits for its end: containers stay.
+    pub fn stop_runner(&mut self, name: &str) -> Result<()> {
+        let runner = self.runners.iter_mut().find(|(known, ..)| known == name).context("no such runner")?;
+        let mut child = runner.2.take().context("it is not running")?;
+        let told = Command::new("kill").args(["-TERM", &child.id().to_string()]).status()?;
+        let status = child.wait()?;
+        anyhow::ensure!(told.success() && status.success(), "{name} ended with {status}");
+        Ok(())
     }
 
     /// Joins a runner to the server and starts it; returns once it takes work.

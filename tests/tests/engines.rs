@@ -1,6 +1,13 @@
 //! The grid on real engines: one suite, run against Docker and against Podman, whichever `tests/lab/engines` could start.
 //!
 //! All jobs of one engine are submitted at once and then looked at one by one: starting containers is what costs time here.
+#[path = "engines/rotation.rs"]
+mod rotation;
+#[path = "engines/service.rs"]
+mod service;
+#[path = "engines/sight.rs"]
+mod sight;
+
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
@@ -74,6 +81,15 @@ async fn podman_survives_crashes() -> Result<()> {
     }
 }
 
+/// Where there is nothing but the program `podman`.
+#[tokio::test(flavor = "multi_thread")]
+async fn podman_is_started_where_nobody_did() -> Result<()> {
+    match engine("PODMAN") {
+        Some(_) => service::a_runner_starts_podmans_service().await,
+        None => Ok(()),
+    }
+}
+
 async fn suite(socket: &str) -> Result<()> {
     let lab = lab(socket).await?;
     let client = &lab.client;
@@ -97,6 +113,8 @@ async fn suite(socket: &str) -> Result<()> {
     let endless =
         client.submit(&shell("endless", "command: [sleep, '600']\nchunks: {count: 1}\ntimeouts: {grace: 1s}")).await?;
 
+    let sights = sight::submit(client, &lab.path("uploads")).await?;
+
     cancelled_while_running(client, endless).await.context("cancel while it runs")?;
     cancelled_while_pulling(client).await.context("cancel while the image is pulled")?;
     says_its_number(client, hello).await.context("hello")?;
@@ -111,6 +129,7 @@ async fn suite(socket: &str) -> Result<()> {
     gathers(client, range, "primes", 17_984).await.context("range")?;
     whole_log(client, long_log).await.context("long-log")?;
     the_demo(client, demo).await.context("co2")?;
+    sight::check(client, sights).await.context("what a container sees")?;
     Ok(())
 }
 
@@ -325,7 +344,7 @@ async fn crashes(socket: &str) -> Result<()> {
         let expected: String = (1..=10).map(|step| format!("{step}\n")).collect();
         ensure!(log == expected.as_bytes(), "chunk {index}: {:?}", String::from_utf8_lossy(&log));
     }
-    Ok(())
+    rotation::what_was_rotated_away_is_declared(&mut lab, socket).await.context("a rotated log")
 }
 
 const SLOW: &str = "chunks: {count: 4}

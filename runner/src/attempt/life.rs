@@ -7,12 +7,13 @@ use dsg_schemas::wire::{Ended, Phase, StartOrder};
 use tokio::sync::{mpsc, watch as channel};
 
 use super::outputs::Stored;
+use super::place::Search;
 use super::ship::Shipment;
-use super::tap::{Census, Log, Tap};
+use super::tap::{Census, Log, Tap, search};
 use super::verdict::verdict;
 use super::watch::{Over, Watch};
 use super::{Halt, Shared, disk, failed, halted, inputs, outputs, prepare};
-use crate::container::Piece;
+use crate::container::{Failure, Piece};
 use crate::now_ms;
 use crate::spool::{Folder, Started};
 
@@ -126,8 +127,8 @@ impl Life {
         };
         let over = watch.until_over(&mut self.halt).await;
         shared.usage.forget(self.order.attempt);
-        if over.is_ok() {
-            self.sweep(&started.container, &log).await;
+        if let Ok(over) = &over {
+            self.sweep(&started.container, &log, over.in_one_stream).await;
         }
         let written = log.spool().written();
         let ended = match over {
@@ -143,30 +144,36 @@ impl Life {
         })
     }
 
-    /// Compares with the engine's own log and takes what is missing. Read twice only where it has more than arrived.
-    async fn sweep(&self, container: &str, log: &Log) {
-        let mut census = Census::default();
-        match self.shared.engine.logs(container, false).await {
-            Ok(mut pieces) => {
-                while let Some(piece) = pieces.recv().await {
-                    census.count(&piece);
-                }
+    /// Compares with the engine's own log and takes what is missing. Read only once where all of it came in one stream.
+    async fn sweep(&self, container: &str, log: &Log, in_one_stream: bool) {
+        if let Err(failure) = self.sweep_once(container, log, in_one_stream).await {
+            let attempt = self.order.attempt;
+            tracing::warn!(%attempt, %failure, "cannot compare the output with the engine's log");
+        }
+    }
+
+    async fn sweep_once(&self, container: &str, log: &Log, in_one_stream: bool) -> Result<(), Failure> {
+        let engine = &*self.shared.engine;
+        if in_one_stream {
+            let mut census = Census::default();
+            let mut pieces = engine.logs(container, false).await?;
+            while let Some(piece) = pieces.recv().await {
+                census.count(&piece);
             }
-            Err(failure) => {
-                let attempt = self.order.attempt;
-                tracing::warn!(%attempt, %failure, "cannot compare the output with the engine's log");
-                return;
+            if !census.is_more_than(log.spool().written()) {
+                return Ok(());
             }
         }
-        if !census.is_more_than(log.spool().written()) {
-            return;
-        }
-        if let Ok(mut pieces) = self.shared.engine.logs(container, false).await {
-            let mut tap = Tap::default();
+        let (stdout, stderr) = search(engine, container, log).await?;
+        let places = [&stdout, &stderr].map(|search| search.place().unwrap_or(Search::LOST));
+        if stdout.has_more(places[0]) || stderr.has_more(places[1]) {
+            let mut tap = Tap::at(places[0], places[1]);
+            let mut pieces = engine.logs(container, false).await?;
             while let Some(piece) = pieces.recv().await {
                 tap.take(log, &piece);
             }
         }
+        Ok(())
     }
 
     async fn judge(&mut self, started: &Started, over: &Over) -> Ended {

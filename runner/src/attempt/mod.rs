@@ -4,6 +4,7 @@ mod disk;
 mod inputs;
 mod life;
 mod outputs;
+mod place;
 mod prepare;
 mod ship;
 mod tap;

@@ -1,11 +1,12 @@
 //! Where output comes in: from attach, from the engine's log after a restart, and again from its log after the end. Each is a
-//! tap that counts from byte 0; only what is beyond the spooled bytes is taken.
+//! tap; only what is beyond the spooled bytes is taken.
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use dsg_schemas::wire::log::{LogHave, Stream};
 use tokio::sync::Notify;
 
-use crate::container::Piece;
+use super::place::{Place, Search};
+use crate::container::{Engine, Failure, Piece};
 use crate::now_ms;
 use crate::spool::LogSpool;
 
@@ -26,25 +27,32 @@ impl Log {
     }
 }
 
-/// One reading of a container's output from its beginning.
+/// One reading of a container's output, and what of each stream is known already.
 #[derive(Debug, Default)]
 pub struct Tap {
-    seen: LogHave,
+    stdout: Place,
+    stderr: Place,
 }
 
 impl Tap {
+    pub fn at(stdout: Place, stderr: Place) -> Tap {
+        Tap { stdout, stderr }
+    }
+
     pub fn take(&mut self, log: &Log, piece: &Piece) {
-        let mut spool = log.spool();
-        let written = spool.written();
-        let (seen, written) = match piece.stream {
-            Stream::Stdout => (&mut self.seen.stdout, written.stdout),
-            Stream::Stderr => (&mut self.seen.stderr, written.stderr),
+        let place = match piece.stream {
+            Stream::Stdout => &mut self.stdout,
+            Stream::Stderr => &mut self.stderr,
         };
-        let known = written.saturating_sub(*seen).min(piece.bytes.len() as u64) as usize;
-        *seen += piece.bytes.len() as u64;
-        let fresh = &piece.bytes[known..];
+        let known = place.skip.min(piece.bytes.len() as u64);
+        place.skip -= known;
+        let fresh = &piece.bytes[known as usize..];
         if fresh.is_empty() {
             return;
+        }
+        let mut spool = log.spool();
+        if std::mem::take(&mut place.gap) {
+            spool.lose(piece.stream);
         }
         if let Err(error) = spool.append(piece.stream, now_ms(), fresh) {
             tracing::warn!(%error, bytes = fresh.len(), "cannot spool output; these bytes will be missing in the log");
@@ -52,6 +60,26 @@ impl Tap {
         drop(spool);
         log.news.notify_one();
     }
+}
+
+/// Reads the engine's own log to its present end, and looks for the places where the spool ends.
+pub async fn search(engine: &dyn Engine, container: &str, log: &Log) -> Result<(Search, Search), Failure> {
+    let (mut stdout, mut stderr) = {
+        let spool = log.spool();
+        let LogHave { stdout, stderr } = spool.written();
+        (
+            Search::new(stdout, spool.tail(Stream::Stdout).to_vec()),
+            Search::new(stderr, spool.tail(Stream::Stderr).to_vec()),
+        )
+    };
+    let mut pieces = engine.logs(container, false).await?;
+    while let Some(piece) = pieces.recv().await {
+        match piece.stream {
+            Stream::Stdout => stdout.look(&piece.bytes),
+            Stream::Stderr => stderr.look(&piece.bytes),
+        }
+    }
+    Ok((stdout, stderr))
 }
 
 /// How much an engine's own log has, and whether its counts mean anything: Docker's log holds text, and puts three bytes (U+FFFD) in the

@@ -10,10 +10,14 @@ use tokio::sync::{mpsc, watch as channel};
 use tokio::time::{Duration, Instant, sleep_until, timeout};
 
 use super::disk::beyond;
-use super::tap::{Log, Tap};
+use super::place::Search;
+use super::tap::{Log, Tap, search};
 use super::{Halt, Shared, failed, halted};
 use crate::container::{Answer, Exit, Failure, Piece, State};
 use crate::now_ms;
+
+/// Looks for the place in the engine's log before what is between is given up.
+const SEARCHES: u32 = 5;
 
 /// A container that was asked to start, with its output.
 pub struct Watch<'a> {
@@ -34,6 +38,8 @@ pub struct Over {
     pub exit: Exit,
     /// Our own doing, if it was.
     pub killed: Option<EndReason>,
+    /// All output came live, from the first byte to the end.
+    pub in_one_stream: bool,
 }
 
 enum Happened {
@@ -54,6 +60,9 @@ struct Memory {
     gone: Option<(Instant, u32)>,
     not_started_since: Option<Instant>,
     tap: Tap,
+    in_one_stream: bool,
+    /// How often the place in the engine's log was looked for in vain.
+    searches: u32,
 }
 
 impl Watch<'_> {
@@ -61,7 +70,7 @@ impl Watch<'_> {
         let run_for = Duration::from_millis(now_ms().saturating_sub(self.since_ms));
         let began = Instant::now().checked_sub(run_for).unwrap_or_else(Instant::now);
         let run_at = self.timeouts.run_ms.and_then(|ms| began.checked_add(Duration::from_millis(ms)));
-        let mut memory = Memory::new(if self.pieces.is_some() { self.shared.patience.look } else { Duration::ZERO });
+        let mut memory = Memory::new(self.pieces.is_some(), self.shared.patience.look);
         let mut waiting: Option<Answer<'_, ()>> = Some(self.shared.engine.wait(self.container));
         let mut stopping: Option<Answer<'_, ()>> = None;
         let mut beyond_disk = pin!(beyond(self.shared, self.attempt, self.container, self.disk_bytes));
@@ -105,8 +114,9 @@ impl Watch<'_> {
             }
             if let Some(exit) = self.look(&mut memory, by_timer).await? {
                 self.drain(&mut memory).await;
-                return Ok(Over { exit, killed: memory.killed });
+                return Ok(Over { exit, killed: memory.killed, in_one_stream: memory.in_one_stream });
             }
+            memory.in_one_stream &= self.pieces.is_some();
             if by_timer {
                 if waiting.is_none() {
                     waiting = Some(self.shared.engine.wait(self.container));
@@ -159,14 +169,27 @@ impl Watch<'_> {
         Ok(None)
     }
 
-    /// The stream broke off, or this is a later life of the runner: go on from the engine's log, which begins at byte 0.
+    /// The stream broke off, or this is a later life of the runner: go on from the engine's log.
     async fn reopen(&mut self, memory: &mut Memory, now: Instant) {
-        memory.tap = Tap::default();
-        match self.shared.engine.logs(self.container, true).await {
-            Ok(pieces) => self.pieces = Some(pieces),
+        let engine = &*self.shared.engine;
+        let later = now + self.shared.patience.retry;
+        let opened = async {
+            let searches = search(engine, self.container, &self.log).await?;
+            Ok::<_, Failure>((searches, engine.logs(self.container, true).await?))
+        };
+        let is_late = |search: &Search| search.place().is_none() && search.is_behind();
+        match opened.await {
+            Ok(((stdout, stderr), _)) if memory.searches < SEARCHES && (is_late(&stdout) || is_late(&stderr)) => {
+                memory.searches += 1;
+                memory.next_look = later;
+            }
+            Ok(((stdout, stderr), pieces)) => {
+                memory.tap = Tap::at(stdout.place().unwrap_or(Search::LOST), stderr.place().unwrap_or(Search::LOST));
+                self.pieces = Some(pieces);
+            }
             Err(failure) => {
                 tracing::debug!(attempt = %self.attempt, %failure, "cannot follow the engine's log yet");
-                memory.next_look = now + self.shared.patience.retry;
+                memory.next_look = later;
             }
         }
     }
@@ -180,21 +203,24 @@ impl Watch<'_> {
             }
         };
         if timeout(self.shared.patience.drain, rest).await.is_err() {
+            memory.in_one_stream = false;
             tracing::warn!(attempt = %self.attempt, "the output stream did not end with its container; the engine's log fills in");
         }
     }
 }
 
 impl Memory {
-    fn new(first_look: Duration) -> Memory {
+    fn new(attached: bool, look: Duration) -> Memory {
         let now = Instant::now();
         Memory {
             killed: None,
             last_output: now,
-            next_look: now + first_look,
+            next_look: if attached { now + look } else { now },
             gone: None,
             not_started_since: None,
             tap: Tap::default(),
+            in_one_stream: attached,
+            searches: 0,
         }
     }
 }

@@ -147,6 +147,10 @@ pub trait Engine: Send + Sync {
     fn own<'a>(&'a self, grid: &'a str, runner: RunnerId) -> Answer<'a, Vec<Own>>;
     /// Free bytes where containers live, if that can be known.
     fn disk_free<'a>(&'a self) -> Answer<'a, Option<u64>>;
+    /// Ends what this program itself started for the engine.
+    fn close(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(std::future::ready(()))
+    }
     /// Ways of asking this engine for GPUs, best first, named for people. Which of them works is proved by the self-test.
     fn gpu_ways(&self) -> Vec<String> {
         vec!["the engine's own way".to_owned()]

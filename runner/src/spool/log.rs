@@ -1,6 +1,7 @@
 //! The output of one attempt, kept until the server has it: segments of wire frames in a folder of their own.
 //!
-//! A segment begins with one empty frame per stream, so that the offsets are known even where all earlier segments are gone.
+//! A segment begins with the last bytes of each stream before it, so that the place in the engine's own log can be found again even
+//! where all earlier segments are gone.
 //! If more than the cap waits, segments between the oldest (the head) and the newest (the tail) are dropped; the server
 //! learns of the hole from an empty frame at the higher offset.
 use std::collections::VecDeque;
@@ -11,6 +12,8 @@ use std::path::{Path, PathBuf};
 use dsg_schemas::limits::{LOG_HEAD_BYTES, LOG_TAIL_BYTES};
 use dsg_schemas::wire::log::{self, LogHave, Piece, Stream};
 
+/// So many last bytes of a stream are always there. More than Docker holds back of a line that has not ended yet (16 KiB).
+pub const TAIL_BYTES: usize = 17 << 10;
 const SEGMENT_BYTES: u64 = 512 << 10;
 const FRAME_BYTES: usize = 64 << 10;
 const HEAD_SEGMENTS: usize = (LOG_HEAD_BYTES / SEGMENT_BYTES) as usize;
@@ -31,13 +34,21 @@ pub struct LogSpool {
     open: Option<(File, u64)>,
     written: LogHave,
     acknowledged: LogHave,
+    tails: [Vec<u8>; 2],
 }
 
 impl LogSpool {
     /// Continues what is there; a frame that was cut by a crash is cut away.
     pub fn open(folder: PathBuf) -> io::Result<LogSpool> {
         let zero = LogHave::default();
-        let mut spool = LogSpool { folder, segments: VecDeque::new(), open: None, written: zero, acknowledged: zero };
+        let mut spool = LogSpool {
+            folder,
+            segments: VecDeque::new(),
+            open: None,
+            written: zero,
+            acknowledged: zero,
+            tails: Default::default(),
+        };
         let mut numbers: Vec<u64> = match fs::read_dir(&spool.folder) {
             Ok(entries) => entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect(),
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(spool),
@@ -52,7 +63,13 @@ impl LogSpool {
                 OpenOptions::new().write(true).open(&path)?.set_len(broken.at as u64)?;
             }
             for piece in log::pieces(&bytes).unwrap_or_default() {
+                if piece.offset > *of(&mut spool.written, piece.stream) {
+                    // Behind a hole; what was before it is no neighbour of what comes.
+                    spool.tails[at(piece.stream)].clear();
+                }
+                let known = of(&mut spool.written, piece.stream).saturating_sub(piece.offset) as usize;
                 *of(&mut spool.written, piece.stream) = piece.offset + piece.bytes.len() as u64;
+                spool.remember(piece.stream, piece.bytes.get(known..).unwrap_or_default());
             }
             spool.segments.push_back(Segment { number, end: spool.written });
         }
@@ -73,6 +90,23 @@ impl LogSpool {
         self.acknowledged
     }
 
+    /// The last bytes of a stream.
+    pub fn tail(&self, stream: Stream) -> &[u8] {
+        &self.tails[at(stream)]
+    }
+
+    fn remember(&mut self, stream: Stream, bytes: &[u8]) {
+        let tail = &mut self.tails[at(stream)];
+        tail.extend_from_slice(&bytes[bytes.len().saturating_sub(TAIL_BYTES)..]);
+        tail.drain(..tail.len().saturating_sub(TAIL_BYTES));
+    }
+
+    /// Something of this stream is lost, and nobody knows how much: it counts as one byte, so that the hole shows.
+    pub fn lose(&mut self, stream: Stream) {
+        *of(&mut self.written, stream) += 1;
+        self.tails[at(stream)].clear();
+    }
+
     /// What cannot be stored is counted all the same, so that the hole shows.
     pub fn append(&mut self, stream: Stream, time_ms: u64, bytes: &[u8]) -> io::Result<()> {
         let mut outcome = Ok(());
@@ -82,6 +116,7 @@ impl LogSpool {
             log::push(&mut frame, &Piece { stream, time_ms, offset, bytes: part });
             let stored = self.store(time_ms, &frame);
             *of(&mut self.written, stream) = offset + part.len() as u64;
+            self.remember(stream, part);
             match (stored, self.segments.back_mut()) {
                 (Ok(()), Some(last)) => last.end = self.written,
                 (stored, _) => outcome = outcome.and(stored),
@@ -150,7 +185,9 @@ impl LogSpool {
         let mut file = OpenOptions::new().create(true).append(true).open(self.path(number))?;
         let mut marks = Vec::new();
         for stream in [Stream::Stdout, Stream::Stderr] {
-            log::push(&mut marks, &Piece { stream, time_ms, offset: *of(&mut self.written, stream), bytes: &[] });
+            let tail = &self.tails[at(stream)];
+            let offset = *of(&mut self.written, stream) - tail.len() as u64;
+            log::push(&mut marks, &Piece { stream, time_ms, offset, bytes: tail });
         }
         file.write_all(&marks)?;
         self.open = Some((file, marks.len() as u64));
@@ -172,6 +209,13 @@ impl LogSpool {
 
     fn path(&self, number: u64) -> PathBuf {
         Path::new(&self.folder).join(format!("{number:010}"))
+    }
+}
+
+fn at(stream: Stream) -> usize {
+    match stream {
+        Stream::Stdout => 0,
+        Stream::Stderr => 1,
     }
 }
 
@@ -234,9 +278,19 @@ mod tests {
         assert_eq!(stdout(&spool, spool.acknowledged()), (all[7..].to_vec(), vec![]), "and then it is sent again");
         spool.acknowledge(spool.written(), spool.written());
         assert_eq!(spool.segments.len(), 1, "only the newest stays");
-        let again = LogSpool::open(dir.path().join("log")).expect("open");
+        let mut again = LogSpool::open(dir.path().join("log")).expect("open");
+        assert_eq!(
+            (again.tail(Stream::Stdout), again.tail(Stream::Stderr)),
+            (&all[all.len() - TAIL_BYTES..], &b"oh"[..])
+        );
         assert_eq!(again.written(), LogHave { stdout: all.len() as u64, stderr: 2 });
         assert_eq!(again.batch(again.written(), 1 << 20).expect("read"), None);
+        let have = again.written();
+        again.lose(Stream::Stdout);
+        again.append(Stream::Stdout, 2, b"later").expect("append");
+        let again = LogSpool::open(dir.path().join("log")).expect("open");
+        assert_eq!(stdout(&again, have), (b"later".to_vec(), vec![(have.stdout, have.stdout + 1)]), "the hole is kept");
+        assert_eq!(again.tail(Stream::Stdout), b"later");
     }
 
     #[test]

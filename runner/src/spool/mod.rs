@@ -19,7 +19,7 @@ use dsg_schemas::ids::AttemptId;
 pub use cache::{Cache, CacheError};
 pub use folder::{Folder, Left, Started};
 pub use identity::Identity;
-pub use log::LogSpool;
+pub use log::{LogSpool, TAIL_BYTES};
 
 /// The state folder, held by this process alone.
 #[derive(Debug)]

@@ -3,7 +3,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use dsg_runner::attempt::Patience;
-use dsg_runner::container::pretend::PretendEngine;
+use dsg_runner::container::pretend::{Call, PretendEngine};
 use dsg_runner::probe::Gpus;
 use dsg_runner::{Config, RunError};
 use dsg_schemas::reason::EndReason;
@@ -91,6 +91,50 @@ async fn a_killed_runner_takes_up_what_it_left() {
     fake.until("it is forgotten", |state| state.syncs.last().is_some_and(|sync| sync.attempts.is_empty())).await;
     runner.stop().await;
     assert_eq!(engine.names(), Vec::<String>::new());
+}
+
+/// The engine's log does not begin with the first byte any more when the next life of the runner reads it.
+#[tokio::test]
+async fn a_log_that_was_rotated_away_is_placed_or_shows_a_hole() {
+    let lines = |from: u64, to: u64| (from..to).map(|n| format!("line {n}\n")).collect::<String>();
+    // Emptied at lines 101 and 202: what lay between is lost to the second life. Emptied at line 251: nothing is lost.
+    let cases = [
+        (1, "rotate=100", 10, format!("{}?{}", lines(0, 10), lines(202, 300)), 1),
+        (2, "rotate=250", 255, lines(0, 300), 0),
+    ];
+    for (attempt, rotate, seen, expected, holes) in cases {
+        for ends_meanwhile in [false, true] {
+            let (fake, engine, state) = (Fake::start().await, PretendEngine::new(), tempfile::tempdir().expect("dir"));
+            fake.joined(state.path()).await;
+            let runner = fake.run(state.path(), &engine);
+            engine.hold(Call::Write);
+            engine.let_pass(Call::Write, seen);
+            fake.offer(order(attempt, &["lines=300", rotate, "run_ms=forever"]));
+            let bytes = lines(0, seen).len();
+            let all_seen =
+                |state: &crate::fake::State| state.logs.get(&attempt).is_some_and(|log| log[0].len() == bytes);
+            fake.until("the first life has seen its lines", all_seen).await;
+            runner.kill().await;
+            engine.let_go(Call::Write);
+            let name = format!("dsg-g-{attempt}");
+            engine.logged(&name, 300).await;
+            if ends_meanwhile {
+                engine.finish(&name, 0).await;
+            }
+            let runner = fake.run(state.path(), &engine);
+            if !ends_meanwhile {
+                let whole = |state: &crate::fake::State| {
+                    state.logs.get(&attempt).is_some_and(|log| log[0].len() == expected.len())
+                };
+                fake.until("it reads on while the container runs", whole).await;
+                engine.finish(&name, 0).await;
+            }
+            assert_eq!(fake.ended(attempt).await.stdout_bytes, expected.len() as u64);
+            assert_eq!(fake.stdout(attempt), expected, "{rotate}, {ends_meanwhile}");
+            assert_eq!(fake.change(|state| state.holes), holes);
+            runner.stop().await;
+        }
+    }
 }
 
 #[tokio::test]

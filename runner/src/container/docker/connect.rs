@@ -50,6 +50,10 @@ pub async fn connect(options: &ConnectOptions) -> Result<DockerEngine, Failure> 
     let asked = places.len() == 1;
     if !asked && let Some(podman) = program("podman") {
         let socket = options.state.join("podman.sock");
+        // One that a killed runner left behind.
+        if let Ok(engine) = open(&socket, None).await {
+            return Ok(engine);
+        }
         let service = start_service(&podman, &socket).await.map_err(no_engine)?;
         return open(&socket, Some(service)).await.map_err(|trouble| trouble.failed("open our own Podman service"));
     }
@@ -99,7 +103,7 @@ async fn open(socket: &Path, service: Option<Child>) -> Result<DockerEngine, Tro
         gpu_way: AtomicUsize::new(0),
         pulls: Arc::new(Mutex::new(HashMap::new())),
         watches: Watches::new(),
-        _service: service,
+        service: tokio::sync::Mutex::new(service),
     })
 }
 
@@ -174,7 +178,10 @@ async fn start_service(podman: &Path, socket: &Path) -> Result<Child, String> {
     if let Some(folder) = socket.parent() {
         tokio::fs::create_dir_all(folder).await.map_err(|error| failed(format!("{}: {error}", folder.display())))?;
     }
-    let mut service = Command::new(podman)
+    let mut service = Command::new(podman);
+    // Its container monitors leave files where it was started.
+    service.current_dir(socket.parent().unwrap_or(Path::new("/")));
+    let mut service = service
         .args(["system", "service", "-t", "0"])
         .arg(format!("unix://{}", socket.display()))
         .stdin(Stdio::null())

@@ -16,6 +16,7 @@ mod streams;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::sync::{Arc, Mutex};
 
@@ -60,7 +61,7 @@ pub struct DockerEngine {
     pulls: Arc<Mutex<HashMap<String, image::Pull>>>,
     watches: Watches,
     /// `podman system service`, where we started it ourselves. It ends with us; containers have their own monitor and go on.
-    _service: Option<Child>,
+    service: tokio::sync::Mutex<Option<Child>>,
 }
 
 impl Engine for DockerEngine {
@@ -131,6 +132,14 @@ impl Engine for DockerEngine {
 
     fn disk_free<'a>(&'a self) -> Answer<'a, Option<u64>> {
         Box::pin(self.free_bytes())
+    }
+
+    fn close(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(async {
+            if let Some(mut service) = self.service.lock().await.take() {
+                drop(service.kill().await);
+            }
+        })
     }
 
     fn gpu_ways(&self) -> Vec<String> {

@@ -6,12 +6,16 @@ use tokio::sync::watch;
 pub enum Call {
     Create,
     Start,
+    /// Of a line, by a container.
+    Write,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Seen {
     shut: bool,
     waiting: u64,
+    /// So many may pass all the same.
+    let_pass: u64,
 }
 
 /// Open unless a test shuts it.
@@ -34,8 +38,15 @@ impl Gate {
     pub async fn pass(&self) {
         self.seen.send_modify(|seen| seen.waiting += 1);
         // The sender lives as long as we do.
-        drop(self.seen.subscribe().wait_for(|seen| !seen.shut).await);
-        self.seen.send_modify(|seen| seen.waiting -= 1);
+        drop(self.seen.subscribe().wait_for(|seen| !seen.shut || seen.let_pass > 0).await);
+        self.seen.send_modify(|seen| {
+            seen.waiting -= 1;
+            seen.let_pass = seen.let_pass.saturating_sub(1);
+        });
+    }
+
+    pub fn let_pass(&self, count: u64) {
+        self.seen.send_modify(|seen| seen.let_pass = count);
     }
 
     pub async fn somebody_waits(&self) {

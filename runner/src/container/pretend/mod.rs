@@ -4,6 +4,7 @@
 //!
 //! `command: [pretend, run_ms=20, exit=3, lines=5]`; see `Script` for all words. Anything else succeeds at once.
 mod gate;
+mod hands;
 mod script;
 
 use std::collections::HashMap;
@@ -33,6 +34,8 @@ struct Container {
     script: Script,
     state: watch::Sender<State>,
     log: Vec<Piece>,
+    /// Pieces that were rotated out of it.
+    dropped: usize,
     attached: Vec<mpsc::Sender<Piece>>,
     /// Asked to end, with the exit code that will show it.
     stopped: watch::Sender<Option<i32>>,
@@ -49,7 +52,7 @@ struct Inner {
     gone: AtomicBool,
     /// How often it was asked while it was gone.
     refused: AtomicU64,
-    gates: [Gate; 2],
+    gates: [Gate; 3],
     disk_free: Mutex<Option<u64>>,
     /// Counts whatever happens here, for those who wait for something.
     changes: watch::Sender<u64>,
@@ -61,7 +64,7 @@ impl Default for Inner {
             containers: Mutex::default(),
             gone: AtomicBool::new(false),
             refused: AtomicU64::new(0),
-            gates: [Gate::default(), Gate::default()],
+            gates: Default::default(),
             disk_free: Mutex::default(),
             changes: watch::Sender::new(0),
         }
@@ -71,98 +74,6 @@ impl Default for Inner {
 impl PretendEngine {
     pub fn new() -> PretendEngine {
         PretendEngine::default()
-    }
-
-    /// From now on it does not answer, until told otherwise; containers go on.
-    pub fn set_gone(&self, gone: bool) {
-        self.inner.gone.store(gone, Ordering::SeqCst);
-    }
-
-    /// Free bytes where containers live; unknown at first.
-    pub fn set_disk_free(&self, bytes: u64) {
-        *self.inner.disk_free.lock().unwrap_or_else(PoisonError::into_inner) = Some(bytes);
-    }
-
-    /// From now on such calls wait until they are let go.
-    pub fn hold(&self, call: Call) {
-        self.gate(call).shut(true);
-    }
-
-    pub fn let_go(&self, call: Call) {
-        self.gate(call).shut(false);
-    }
-
-    /// Returns when such a call waits.
-    pub async fn is_held_up(&self, call: Call) {
-        self.gate(call).somebody_waits().await;
-    }
-
-    fn gate(&self, call: Call) -> &Gate {
-        match call {
-            Call::Create => &self.inner.gates[0],
-            Call::Start => &self.inner.gates[1],
-        }
-    }
-
-    /// Names of the containers that exist, ended ones too.
-    pub fn names(&self) -> Vec<String> {
-        let mut names: Vec<String> = self.containers().keys().cloned().collect();
-        names.sort_unstable();
-        names
-    }
-
-    /// As if somebody had removed it by hand.
-    pub fn vanish(&self, name: &str) {
-        if let Some(container) = self.containers().remove(name) {
-            container.state.send_replace(State::Gone);
-        }
-        self.changed();
-    }
-
-    /// The plan of a container, to look at in a test.
-    pub fn plan(&self, name: &str) -> Option<ContainerPlan> {
-        self.containers().get(name).map(|container| container.plan.clone())
-    }
-
-    /// Gives a container another name and grid, as if it were somebody else's.
-    pub fn relabel(&self, name: &str, new_name: &str, grid: &str) {
-        let mut containers = self.containers();
-        if let Some(mut container) = containers.remove(name) {
-            container.plan.labels.insert(label::GRID.to_owned(), grid.to_owned());
-            containers.insert(new_name.to_owned(), container);
-        }
-    }
-
-    /// Ends a container with this exit code, and returns when it has ended.
-    pub async fn finish(&self, name: &str, code: i32) {
-        if let Some(container) = self.containers().get(name) {
-            container.stopped.send_replace(Some(code));
-        }
-        self.ended(name).await;
-    }
-
-    /// Returns when the container exists and has ended.
-    pub async fn ended(&self, name: &str) {
-        self.until(|| self.containers().get(name).is_some_and(|container| !is_live(&container.state.borrow()))).await;
-    }
-
-    /// Returns when there is no container of that name.
-    pub async fn removed(&self, name: &str) {
-        self.until(|| !self.containers().contains_key(name)).await;
-    }
-
-    /// Returns when it was asked so often while it was gone.
-    pub async fn asked(&self, times: u64) {
-        self.until(|| self.inner.refused.load(Ordering::SeqCst) >= times).await;
-    }
-
-    async fn until(&self, condition: impl Fn() -> bool) {
-        let mut changes = self.inner.changes.subscribe();
-        while !condition() {
-            if changes.changed().await.is_err() {
-                return;
-            }
-        }
     }
 
     fn changed(&self) {
@@ -191,6 +102,10 @@ impl PretendEngine {
         let attached = match self.containers().get_mut(id) {
             Some(container) => {
                 container.log.push(piece.clone());
+                if container.script.rotate.is_some_and(|most| container.log.len() > most) {
+                    container.dropped += container.log.len();
+                    container.log.clear();
+                }
                 if live { container.attached.clone() } else { Vec::new() }
             }
             None => return,
@@ -199,6 +114,7 @@ impl PretendEngine {
             // An error says that nobody reads any more, which holds nobody up.
             drop(receiver.send(piece.clone()).await);
         }
+        self.changed();
     }
 
     /// Whenever somebody has read, there is as much again. Kept in no log: it would fill the memory.
@@ -237,6 +153,7 @@ impl PretendEngine {
                 let live = !script.cut_attach || n < total / 2;
                 for (stream, count) in [(Stream::Stdout, script.lines), (Stream::Stderr, script.errors)] {
                     if n < count {
+                        self.gate(Call::Write).pass().await;
                         self.write(&id, Piece { stream, bytes: script.line(stream, n) }, live).await;
                     }
                 }
@@ -305,6 +222,7 @@ impl Engine for PretendEngine {
                 script: Script::read(plan),
                 state: watch::Sender::new(State::Created),
                 log: Vec::new(),
+                dropped: 0,
                 attached: Vec::new(),
                 stopped: watch::Sender::new(None),
             });
@@ -327,19 +245,18 @@ impl Engine for PretendEngine {
         Box::pin(async move {
             self.awake()?;
             let (sender, receiver) = mpsc::channel(64);
-            let (so_far, mut state) = {
+            let (so_far, mut next, mut state) = {
                 let containers = self.containers();
                 let container = containers.get(id).ok_or_else(|| missing(id))?;
-                (container.log.clone(), container.state.subscribe())
+                (container.log.clone(), container.dropped, container.state.subscribe())
             };
             let engine = self.clone();
             let id = id.to_owned();
             tokio::spawn(async move {
-                let mut sent = 0;
                 let mut pieces = so_far;
                 loop {
                     for piece in pieces.drain(..) {
-                        sent += 1;
+                        next += 1;
                         if sender.send(piece).await.is_err() {
                             return;
                         }
@@ -348,7 +265,10 @@ impl Engine for PretendEngine {
                         // The pretend log is polled; only re-adoption reads it this way.
                         let wait = Duration::from_millis(10);
                         let over = tokio::time::timeout(wait, state.wait_for(|state| !is_live(state))).await.is_ok();
-                        pieces = engine.containers().get(&id).map_or(Vec::new(), |found| found.log[sent..].to_vec());
+                        if let Some(found) = engine.containers().get(&id) {
+                            next = next.max(found.dropped);
+                            pieces = found.log[next - found.dropped..].to_vec();
+                        }
                         if !over || !pieces.is_empty() {
                             continue;
                         }

@@ -29,6 +29,8 @@ pub(super) struct Script {
     pub flood: bool,
     /// `fills=N`: bytes in its own layer, besides its files.
     pub fills: u64,
+    /// `rotate=N`: its log is emptied when it has more lines than that.
+    pub rotate: Option<usize>,
     /// `deaf=true`: TERM is ignored.
     pub deaf: bool,
     /// `bad_command=true`: cannot be started.
@@ -54,6 +56,7 @@ impl Script {
                 "every_ms" => script.every_ms = number(),
                 "flood" => script.flood = value == "true",
                 "fills" => script.fills = number(),
+                "rotate" => script.rotate = Some(number() as usize),
                 "deaf" => script.deaf = value == "true",
                 "bad_command" => script.bad_command = value == "true",
                 "cut_attach" => script.cut_attach = value == "true",
