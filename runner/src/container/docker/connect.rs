@@ -50,6 +50,7 @@ pub async fn connect(options: &ConnectOptions) -> Result<DockerEngine, Failure> 
     let asked = places.len() == 1;
     if !asked && let Some(podman) = program("podman") {
         let socket = options.state.join("podman.sock");
+        let socket = std::path::absolute(&socket).unwrap_or(socket);
         // One that a killed runner left behind.
         if let Ok(engine) = open(&socket, None).await {
             return Ok(engine);
