@@ -42,7 +42,7 @@ sim: ## replay one simulator run: make sim SEED=17
 soak: ## the simulator over many seeds: make soak SEEDS=100000
 	SIM_SEEDS=$(or $(SEEDS),20000) cargo test --locked --release -p dsg-core --quiet --test simulator -- --nocapture
 
-bench: ## the figures, one `name: value unit` each; some of them: make bench ONLY="idle grid log containers"
+bench: ## the figures, one `name: value unit` each; some of them: make bench ONLY="check idle grid log containers"
 	cargo build --locked --release --workspace --bins
 	@tests/lab/chromium || true
 	@tests/lab/engines $(LAB) sh -c 'images/build shell $${DSG_TEST_DOCKER:+docker -H unix://$$DSG_TEST_DOCKER} && target/release/dsg-bench $(ONLY)'

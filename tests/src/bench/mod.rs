@@ -1,4 +1,5 @@
 //! The figures that `make bench` prints, one `name: value unit` each, with the spread beside it where it comes from rounds.
+pub mod check;
 pub mod containers;
 pub mod grid;
 pub mod idle;

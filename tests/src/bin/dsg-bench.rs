@@ -2,13 +2,16 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use dsg_tests::bench::{containers, grid, idle, log, print, print_spread, spread};
+use dsg_tests::bench::{check, containers, grid, idle, log, print, print_spread, spread};
 use dsg_tests::lab::Lab;
 
 #[tokio::main]
 async fn main() -> Result<()> {
     let only: Vec<String> = std::env::args().skip(1).collect();
     let wanted = |name: &str| only.is_empty() || only.iter().any(|word| word == name);
+    if wanted("check") {
+        check::worst()?;
+    }
     if wanted("idle") {
         idle_memory().await?;
     }
