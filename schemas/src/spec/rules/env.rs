@@ -6,6 +6,9 @@ use crate::spec::problem::{Found, Report, Rule};
 
 pub fn check(pointer: &str, env: &BTreeMap<String, String>, report: &mut Report) {
     for name in env.keys() {
+        if report.is_full() {
+            return;
+        }
         let place = format!("{pointer}/{}", step(name));
         let letters = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
         if name.is_empty() || !letters || name.starts_with(|c: char| c.is_ascii_digit()) {

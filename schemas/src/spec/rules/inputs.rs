@@ -77,6 +77,9 @@ pub fn check(job: &Job, uploads: Option<&Uploads>, report: &mut Report) {
         taken.extend(gather::RESERVED_PATHS.iter().map(|path| ("the gather".to_owned(), (*path).to_owned())));
     }
     for (at, input) in job.inputs.iter().enumerate() {
+        if report.is_full() {
+            return;
+        }
         let place = |key: &str| format!("/inputs/{at}/{key}");
         check_upload(&place("from"), &input.from, "file", uploads, report);
         if (input.name == "files" && job.chunks.files.is_some())

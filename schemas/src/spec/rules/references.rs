@@ -24,6 +24,9 @@ pub fn references(job: &Job, expanded: Option<&Expanded>, report: &mut Report) {
     let mut texts = Vec::new();
     collect(&value, String::new(), &mut texts);
     for (pointer, text) in texts {
+        if report.is_full() {
+            return;
+        }
         // One gather step is written without a list.
         let pointer = if single { pointer.replacen("/gather/0", "/gather", 1) } else { pointer };
         if let Some(at) = at(&pointer) {
