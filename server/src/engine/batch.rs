@@ -8,6 +8,8 @@ use super::message::{Deliver, Refused};
 pub struct Batch {
     pub effects: Effects,
     pub answers: Vec<Deliver>,
+    /// A person did something in it, and looks for it next.
+    pub is_looked_for: bool,
 }
 
 impl Batch {

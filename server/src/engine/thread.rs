@@ -29,6 +29,8 @@ const SHORTEST_WAIT_MS: u64 = 5;
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
 /// Between two summaries: people see no difference, and a busy grid is not slowed down by being looked at.
 const SUMMARY_EVERY: Duration = Duration::from_millis(200);
+/// A summary that takes no longer is also made for everything that a person does.
+const PROMPT_SUMMARY: Duration = Duration::from_millis(10);
 /// Between two tries to open a store that failed.
 const REOPEN_EVERY: Duration = Duration::from_secs(1);
 
@@ -85,6 +87,7 @@ pub fn start(
         state: Some(state),
         stale: true,
         publish_at: Instant::now(),
+        summary_took: Duration::ZERO,
         reopen_at: Instant::now(),
     };
     thread.publish_book();
@@ -146,6 +149,7 @@ struct Thread {
     /// The summary does not show what is.
     stale: bool,
     publish_at: Instant,
+    summary_took: Duration,
     reopen_at: Instant,
 }
 
@@ -213,6 +217,7 @@ impl Thread {
     fn take(&mut self, message: Message, batch: &mut Batch) {
         match message {
             Message::Apply(event, reply) => {
+                batch.is_looked_for |= matches!(event, Event::Act(_) | Event::Submit(_));
                 let result = self.apply(event, batch);
                 batch.answer(reply, result);
             }
@@ -273,8 +278,12 @@ impl Thread {
     }
 
     fn commit(&mut self, batch: Batch) {
-        let Batch { mut effects, answers } = batch;
+        let Batch { mut effects, answers, is_looked_for } = batch;
         let committed = self.write(&mut effects);
+        // Whoever has just done something finds it wherever they look; unless the summary is so dear that it must not be made often.
+        if committed && is_looked_for && self.summary_took <= PROMPT_SUMMARY {
+            self.publish();
+        }
         for answer in answers {
             answer(committed);
         }
@@ -381,7 +390,8 @@ impl Thread {
             *summary = Arc::new(next);
         });
         self.stale = false;
+        self.summary_took = began.elapsed();
         // A summary that takes long is made less often: it may cost a tenth of the thread's time.
-        self.publish_at = began + SUMMARY_EVERY.max(began.elapsed() * 10);
+        self.publish_at = began + SUMMARY_EVERY.max(self.summary_took * 10);
     }
 }

@@ -1,5 +1,7 @@
 //! Lists: filters, cursors, the map, events.
-use dsg_schemas::api::{ChunkView, JobView, Page, QueueEntry, RunnerView, TokenKind, TokenView};
+use dsg_schemas::api::{
+    Act, Acted, ChunkView, JobView, Page, QueueEntry, RunnerState, RunnerView, TokenKind, TokenView,
+};
 use dsg_schemas::reason::EndReason;
 use futures_util::StreamExt;
 use reqwest::Method;
@@ -129,4 +131,23 @@ async fn runners_tokens_and_the_queue_have_pages_and_filters() {
     let one: Vec<QueueEntry> = walk(&grid, &format!("/api/v1/queue?job={}&", jobs[3])).await;
     assert_eq!((one.len(), one[0].job), (1, jobs[3]));
     assert_eq!(walk::<QueueEntry>(&grid, "/api/v1/queue?owner=nobody&").await, []);
+}
+
+/// A person who has drained a runner or submitted a job sees that, wherever they look next.
+#[tokio::test]
+async fn what_was_done_is_seen_at_once() {
+    let grid = Grid::start().await;
+    grid.runner("ada").await;
+    for _ in 0..20 {
+        let runner = dsg_schemas::ids::RunnerId(1);
+        grid.post::<_, Acted>("/api/v1/acts", &Act::Drain { runner }).await;
+        let page: Page<RunnerView> = grid.get("/api/v1/runners").await;
+        assert_eq!(page.rows[0].state, RunnerState::Draining);
+        grid.post::<_, Acted>("/api/v1/acts", &Act::Undrain { runner }).await;
+        let page: Page<RunnerView> = grid.get("/api/v1/runners").await;
+        assert_eq!(page.rows[0].state, RunnerState::Ready);
+        let job = grid.submit(&HELLO.replace("name: hello", "name: hello\nhold: true")).await;
+        let queue: Page<QueueEntry> = grid.get("/api/v1/queue").await;
+        assert!(queue.rows.iter().any(|entry| entry.job == job));
+    }
 }
