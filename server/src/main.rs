@@ -17,6 +17,9 @@ async fn main() -> anyhow::Result<()> {
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     let mut server = dsg_server::start(options.config()?).await?;
     println!("DSG is at {}", server.url);
+    if let Some(authority) = &server.app.authority {
+        println!("Its authority's fingerprint is {}", authority.fingerprint);
+    }
     if let Some(welcome) = &server.welcome {
         println!("\nLog in (once, within 15 minutes):\n  {}", welcome.login_url);
         println!("\nAdd a machine that runs chunks (up to 10, within 24 hours):\n  {}", welcome.join_command);

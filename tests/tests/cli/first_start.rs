@@ -10,12 +10,20 @@ use super::desk::Desk;
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_first_start_prints_works_as_printed() -> Result<()> {
     let mut desk = Desk::new(&[]).await?;
-    let said = desk.lab.log("server.log");
+    let lab = &desk.lab;
+    // The server answers a moment before it has printed all of it; what it prints last is waited for.
+    let printed = lab.client.eventually("the first start prints", |_| async move {
+        let said = lab.log("server.log");
+        Ok(said.contains("The admin token is in ").then_some(said))
+    });
+    let said = printed.await?;
     let line_with = |words: &str| {
         let line = said.lines().find(|line| line.contains(words));
         line.map(str::trim).with_context(|| format!("no {words:?} in {said}"))
     };
     let (link, join) = (line_with("/login?code=")?.to_owned(), line_with("dsg-runner join")?.to_owned());
+    let fingerprint = line_with("fingerprint is ")?.split(" is ").nth(1).context("no fingerprint")?.to_owned();
+    ensure!(join.ends_with(&format!(".{fingerprint}")), "the join token promises another authority: {join}");
     let token = line_with("The admin token is in ")?.split(" is in ").nth(1).context("no path")?.to_owned();
 
     let browser = desk.lab.browser()?;
