@@ -106,7 +106,8 @@ async fn run(docker: &Docker, id: &str) -> Result<()> {
     let streams = AttachContainerOptionsBuilder::default().stdout(true).stderr(true).stream(true).build();
     let mut attached = docker.attach_container(id, Some(streams)).await?;
     docker.start_container(id, None::<StartContainerOptions>).await?;
-    while docker.wait_container(id, None::<WaitContainerOptions>).next().await.is_some() {}
+    // One answer; the stream of this call asks again for ever.
+    docker.wait_container(id, None::<WaitContainerOptions>).next().await.context("no answer to wait")??;
     while attached.output.next().await.is_some() {}
     let inspected = docker.inspect_container(id, None::<InspectContainerOptions>).await?;
     let code = inspected.state.and_then(|state| state.exit_code);

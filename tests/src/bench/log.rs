@@ -48,6 +48,11 @@ pub async fn latencies_ms(client: &Client) -> Result<Vec<f64>> {
         .await
         .context("starting node")?;
     client.act(Act::Cancel { job }).await?;
+    // Its container is gone before the runner is.
+    let idle = client.eventually("the runner holds nothing", |client| async move {
+        Ok(client.runners().await?.iter().all(|runner| runner.holds.is_empty()).then_some(()))
+    });
+    idle.await?;
     ensure!(driver.status.success(), "latency.mjs ended with {}", driver.status);
     serde_json::from_slice(&driver.stdout).context("latency.mjs prints a list of numbers")
 }

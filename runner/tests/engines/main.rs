@@ -1,137 +1,24 @@
 //! The same promises kept by real engines. Give sockets in DSG_TEST_DOCKER and DSG_TEST_PODMAN (as in unix:///run/docker.sock);
 //! an engine that is not given is skipped, and said so. Needs no registry: the runner's self-test image does everything.
+mod bench;
+mod gpus;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use dsg_runner::container::docker::{ConnectOptions, DockerEngine, connect};
-use dsg_runner::container::{Bind, ContainerPlan, Engine, Exit, Failure, Piece, State, label};
+use dsg_runner::container::docker::{ConnectOptions, connect};
+use dsg_runner::container::{Bind, Engine, State};
 use dsg_runner::probe::host;
-use dsg_runner::selftest::{Subject, image, preflight};
+use dsg_runner::selftest::{Subject, preflight};
 use dsg_schemas::ids::{AttemptId, RunnerId};
 use dsg_schemas::reason::EndReason;
 use dsg_schemas::spec::PullPolicy;
 use dsg_schemas::wire::Gpu;
-use dsg_schemas::wire::log::Stream;
-use tokio::sync::mpsc;
 
-const MIB: u64 = 1 << 20;
-const RUNNER: RunnerId = RunnerId(4711);
-
-/// An engine with the self-test image, and names that no other run has.
-struct Bench {
-    engine: DockerEngine,
-    socket: PathBuf,
-    image: String,
-    grid: String,
-    kind: String,
-}
-
-/// How a container went.
-struct Run {
-    id: String,
-    exit: Exit,
-    stdout: Vec<u8>,
-    stderr: Vec<u8>,
-}
-
-impl Run {
-    fn text(&self) -> String {
-        String::from_utf8_lossy(&self.stdout).into_owned()
-    }
-}
-
-impl Bench {
-    /// `None`: not given, skipped.
-    async fn open(variable: &str) -> Option<Arc<Bench>> {
-        let Ok(address) = std::env::var(variable) else {
-            eprintln!("SKIPPED: {variable} is not set, so this engine was not tested");
-            return None;
-        };
-        let options = ConnectOptions { engine: Some(address.clone()), state: PathBuf::new() };
-        let engine = connect(&options).await.unwrap_or_else(|failure| panic!("{variable}={address}: {failure}"));
-        let packed = image().expect("an image");
-        let image = engine.load_image(packed.archive).await.expect("loaded");
-        let again = engine.image(&packed.name, PullPolicy::Never, &|_| {}).await.expect("found by its name");
-        assert_eq!(image, again);
-        let kind = engine.facts().await.expect("facts").kind;
-        let socket = PathBuf::from(address.trim_start_matches("unix://"));
-        Some(Arc::new(Bench { engine, socket, image, grid: format!("test-{}-{kind}", std::process::id()), kind }))
-    }
-
-    fn plan(&self, attempt: u64, command: &[&str]) -> ContainerPlan {
-        let labels = [
-            (label::GRID, self.grid.clone()),
-            (label::RUNNER, RUNNER.to_string()),
-            (label::ATTEMPT, attempt.to_string()),
-        ];
-        ContainerPlan {
-            name: format!("dsg-{}-{attempt}", self.grid),
-            labels: labels.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
-            image: self.image.clone(),
-            command: command.iter().map(|word| (*word).to_owned()).collect(),
-            network: "none".to_owned(),
-            cpus_milli: 1_000,
-            memory_bytes: 64 * MIB,
-            ..ContainerPlan::default()
-        }
-    }
-
-    async fn run(&self, plan: &ContainerPlan) -> Run {
-        let id = self.engine.create(plan).await.expect("created");
-        let pieces = self.engine.attach(&id).await.expect("attached");
-        self.engine.start(&id).await.expect("started");
-        let (stdout, stderr) = collect(pieces).await;
-        let exit = self.ended(&id).await;
-        Run { id, exit, stdout, stderr }
-    }
-
-    async fn ended(&self, id: &str) -> Exit {
-        loop {
-            self.engine.wait(id).await.expect("waited");
-            match self.engine.inspect(id).await.expect("inspected") {
-                State::Exited(exit) => return exit,
-                State::Running { .. } => {}
-                other => panic!("{}: {other:?}", self.kind),
-            }
-        }
-    }
-
-    async fn remove(&self, id: &str) {
-        self.engine.remove(id).await.expect("removed");
-    }
-
-    async fn raw_inspect(&self, id: &str) -> serde_json::Value {
-        use http_body_util::BodyExt;
-        let stream = tokio::net::UnixStream::connect(&self.socket).await.expect("connected");
-        let io = hyper_util::rt::TokioIo::new(stream);
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(io).await.expect("a handshake");
-        tokio::spawn(connection);
-        let request = hyper::Request::get(format!("/containers/{id}/json")).header("host", "localhost");
-        let request = request.body(http_body_util::Empty::<bytes::Bytes>::new()).expect("a request");
-        let answer = sender.send_request(request).await.expect("an answer").into_body().collect().await.expect("whole");
-        serde_json::from_slice(&answer.to_bytes()).expect("json")
-    }
-}
-
-async fn collect(mut pieces: mpsc::Receiver<Piece>) -> (Vec<u8>, Vec<u8>) {
-    let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
-    while let Some(piece) = pieces.recv().await {
-        match piece.stream {
-            Stream::Stdout => stdout.extend_from_slice(&piece.bytes),
-            Stream::Stderr => stderr.extend_from_slice(&piece.bytes),
-        }
-    }
-    (stdout, stderr)
-}
-
-fn expect_failure<T>(result: Result<T, Failure>) -> Failure {
-    match result {
-        Ok(_) => panic!("this had to fail"),
-        Err(failure) => failure,
-    }
-}
+use bench::{Bench, MIB, RUNNER, collect, expect_failure};
+use gpus::gpus_come_through_cdi;
 
 async fn output_is_complete(bench: Arc<Bench>) {
     let run = bench.run(&bench.plan(1, &["lines", "20000", "then", "error", "oh", "then", "exit", "9"])).await;
@@ -400,89 +287,6 @@ async fn a_running_container_is_taken_up_again(bench: Arc<Bench>) {
     let (stdout, _) = collect(second.logs(&id, false).await.expect("logs")).await;
     assert_eq!(stdout, b"before\nafter\n", "{}", bench.kind);
     bench.remove(&id).await;
-}
-
-/// Stands in for what NVIDIA's toolkit writes: two devices that every host has, under the names of GPUs.
-const CDI: &str = r#"{"cdiVersion": "0.5.0", "kind": "nvidia.com/gpu", "devices": [
-  {"name": "GPU-dsg-0", "containerEdits": {"deviceNodes": [{"path": "/dev/nvidia0", "hostPath": "/dev/zero", "permissions": "rw"}]}},
-  {"name": "GPU-dsg-1", "containerEdits": {"deviceNodes": [{"path": "/dev/nvidia1", "hostPath": "/dev/null", "permissions": "rw"}]}}]}"#;
-const CDI_FOLDER: &str = "/etc/cdi";
-
-/// Only Podman, and only on a host without real GPUs: the description has to lie where the engine looks.
-async fn gpus_come_through_cdi(bench: Arc<Bench>) {
-    if bench.kind != "podman" {
-        return;
-    }
-    let described = std::fs::read_dir(CDI_FOLDER).into_iter().flatten().flatten();
-    if described.into_iter().any(|file| std::fs::read_to_string(file.path()).is_ok_and(|text| text.contains("nvidia")))
-    {
-        return eprintln!("SKIPPED: {CDI_FOLDER} describes NVIDIA devices already, so the stand-in was not tested");
-    }
-    let existed = std::path::Path::new(CDI_FOLDER).exists();
-    let file = std::path::Path::new(CDI_FOLDER).join("dsg-test.json");
-    if std::fs::create_dir_all(CDI_FOLDER).and_then(|()| std::fs::write(&file, CDI)).is_err() {
-        return eprintln!("SKIPPED: {CDI_FOLDER} cannot be written to, so GPUs through CDI were not tested");
-    }
-    let _gone_at_the_end = Removed(file, !existed);
-    let gpu = |uuid: &str| Gpu { uuid: uuid.to_owned(), ..Gpu::default() };
-    let mut facts = host();
-    facts.gpus = vec![gpu("GPU-dsg-0"), gpu("GPU-dsg-1")];
-    let subject = Subject { grid: bench.grid.clone(), runner: RunnerId(4713) };
-    let checks = preflight(&bench.engine, &subject, &mut facts).await;
-    assert!(checks.iter().all(|check| check.passed), "{checks:#?}");
-    assert_eq!((facts.gpus.len(), facts.gpu_note), (2, None));
-
-    let mut plan = bench
-        .plan(18, &["gpu", "then", "limits", "then", "id", "then", "env", "then", "list", "/out", "then", "exit", "5"]);
-    plan.gpus = vec!["GPU-dsg-1".to_owned()];
-    plan.folders = vec!["/out".to_owned()];
-    plan.user = Some("1234".to_owned());
-    plan.env = BTreeMap::from([("ODD".to_owned(), "a b=c".to_owned())]);
-    plan.shm_bytes = Some(32 * MIB);
-    let id = bench.engine.create(&plan).await.expect("created");
-    assert_eq!(bench.engine.create(&plan).await.as_ref(), Ok(&id), "the same by both create calls");
-    let config = bench.raw_inspect(&id).await["HostConfig"].clone();
-    assert_eq!((&config["Privileged"], &config["NetworkMode"]), (&false.into(), &"none".into()));
-    assert_eq!((&config["ShmSize"], &config["MemorySwap"]), (&(32 * MIB).into(), &(64 * MIB).into()));
-    let run = bench.run(&plan).await;
-    let text = run.text();
-    assert!(text.contains("nvidia1") && !text.contains("nvidia0"), "only the one that was asked for: {text}");
-    for line in [
-        &format!("memory {}", 64 * MIB),
-        "pids 4096",
-        "cpu-quota 100000",
-        "CapEff: 0000000000000000",
-        "NoNewPrivs: 1",
-        "Uid: 1234 1234 1234 1234",
-        "ODD=a b=c",
-    ] {
-        assert!(text.lines().any(|have| have == line), "{line:?} is missing in\n{text}");
-    }
-    assert_eq!(run.exit.code, 5);
-    bench.remove(&run.id).await;
-
-    plan.gpus = vec!["GPU-of-nobody".to_owned()];
-    let refused = match bench.engine.create(&plan).await {
-        Err(failure) => failure,
-        Ok(id) => {
-            let failure = expect_failure(bench.engine.attach(&id).await);
-            bench.remove(&id).await;
-            failure
-        }
-    };
-    assert_eq!(refused.reason, EndReason::GpuError, "{refused}");
-}
-
-/// Takes a file away again, and its folder if that was made for it.
-struct Removed(PathBuf, bool);
-
-impl Drop for Removed {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.0);
-        if let (true, Some(folder)) = (self.1, self.0.parent()) {
-            let _ = std::fs::remove_dir(folder);
-        }
-    }
 }
 
 async fn the_host_proves_itself(bench: Arc<Bench>) {

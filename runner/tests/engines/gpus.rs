@@ -1,0 +1,96 @@
+//! GPUs through CDI, with a stand-in for what NVIDIA's toolkit writes.
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use dsg_runner::container::Engine;
+use dsg_runner::probe::host;
+use dsg_runner::selftest::{Subject, preflight};
+use dsg_schemas::ids::RunnerId;
+use dsg_schemas::reason::EndReason;
+use dsg_schemas::wire::Gpu;
+
+use crate::bench::{Bench, MIB, expect_failure};
+
+/// Stands in for what NVIDIA's toolkit writes: two devices that every host has, under the names of GPUs.
+const CDI: &str = r#"{"cdiVersion": "0.5.0", "kind": "nvidia.com/gpu", "devices": [
+  {"name": "GPU-dsg-0", "containerEdits": {"deviceNodes": [{"path": "/dev/nvidia0", "hostPath": "/dev/zero", "permissions": "rw"}]}},
+  {"name": "GPU-dsg-1", "containerEdits": {"deviceNodes": [{"path": "/dev/nvidia1", "hostPath": "/dev/null", "permissions": "rw"}]}}]}"#;
+const CDI_FOLDER: &str = "/etc/cdi";
+
+/// Only Podman, and only on a host without real GPUs: the description has to lie where the engine looks.
+pub async fn gpus_come_through_cdi(bench: Arc<Bench>) {
+    if bench.kind != "podman" {
+        return;
+    }
+    let described = std::fs::read_dir(CDI_FOLDER).into_iter().flatten().flatten();
+    if described.into_iter().any(|file| std::fs::read_to_string(file.path()).is_ok_and(|text| text.contains("nvidia")))
+    {
+        return eprintln!("SKIPPED: {CDI_FOLDER} describes NVIDIA devices already, so the stand-in was not tested");
+    }
+    let existed = std::path::Path::new(CDI_FOLDER).exists();
+    let file = std::path::Path::new(CDI_FOLDER).join("dsg-test.json");
+    if std::fs::create_dir_all(CDI_FOLDER).and_then(|()| std::fs::write(&file, CDI)).is_err() {
+        return eprintln!("SKIPPED: {CDI_FOLDER} cannot be written to, so GPUs through CDI were not tested");
+    }
+    let _gone_at_the_end = Removed(file, !existed);
+    let gpu = |uuid: &str| Gpu { uuid: uuid.to_owned(), ..Gpu::default() };
+    let mut facts = host();
+    facts.gpus = vec![gpu("GPU-dsg-0"), gpu("GPU-dsg-1")];
+    let subject = Subject { grid: bench.grid.clone(), runner: RunnerId(4713) };
+    let checks = preflight(&bench.engine, &subject, &mut facts).await;
+    assert!(checks.iter().all(|check| check.passed), "{checks:#?}");
+    assert_eq!((facts.gpus.len(), facts.gpu_note), (2, None));
+
+    let mut plan = bench
+        .plan(18, &["gpu", "then", "limits", "then", "id", "then", "env", "then", "list", "/out", "then", "exit", "5"]);
+    plan.gpus = vec!["GPU-dsg-1".to_owned()];
+    plan.folders = vec!["/out".to_owned()];
+    plan.user = Some("1234".to_owned());
+    plan.env = BTreeMap::from([("ODD".to_owned(), "a b=c".to_owned())]);
+    plan.shm_bytes = Some(32 * MIB);
+    let id = bench.engine.create(&plan).await.expect("created");
+    assert_eq!(bench.engine.create(&plan).await.as_ref(), Ok(&id), "the same by both create calls");
+    let config = bench.raw_inspect(&id).await["HostConfig"].clone();
+    assert_eq!((&config["Privileged"], &config["NetworkMode"]), (&false.into(), &"none".into()));
+    assert_eq!((&config["ShmSize"], &config["MemorySwap"]), (&(32 * MIB).into(), &(64 * MIB).into()));
+    let run = bench.run(&plan).await;
+    let text = run.text();
+    assert!(text.contains("nvidia1") && !text.contains("nvidia0"), "only the one that was asked for: {text}");
+    for line in [
+        &format!("memory {}", 64 * MIB),
+        "pids 4096",
+        "cpu-quota 100000",
+        "CapEff: 0000000000000000",
+        "NoNewPrivs: 1",
+        "Uid: 1234 1234 1234 1234",
+        "ODD=a b=c",
+    ] {
+        assert!(text.lines().any(|have| have == line), "{line:?} is missing in\n{text}");
+    }
+    assert_eq!(run.exit.code, 5);
+    bench.remove(&run.id).await;
+
+    plan.gpus = vec!["GPU-of-nobody".to_owned()];
+    let refused = match bench.engine.create(&plan).await {
+        Err(failure) => failure,
+        Ok(id) => {
+            let failure = expect_failure(bench.engine.attach(&id).await);
+            bench.remove(&id).await;
+            failure
+        }
+    };
+    assert_eq!(refused.reason, EndReason::GpuError, "{refused}");
+}
+
+/// Takes a file away again, and its folder if that was made for it.
+struct Removed(PathBuf, bool);
+
+impl Drop for Removed {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+        if let (true, Some(folder)) = (self.1, self.0.parent()) {
+            let _ = std::fs::remove_dir(folder);
+        }
+    }
+}
