@@ -1,6 +1,8 @@
 //! The grid on real engines: one suite, run against Docker and against Podman, whichever `tests/lab/engines` could start.
 //!
 //! All jobs of one engine are submitted at once and then looked at one by one: starting containers is what costs time here.
+#[path = "engines/registry.rs"]
+mod registry;
 #[path = "engines/rotation.rs"]
 mod rotation;
 #[path = "engines/service.rs"]
@@ -77,6 +79,22 @@ async fn docker_survives_crashes() -> Result<()> {
 async fn podman_survives_crashes() -> Result<()> {
     match engine("PODMAN") {
         Some(socket) => crashes(&socket).await,
+        None => Ok(()),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn docker_pulls_from_a_registry() -> Result<()> {
+    match engine("DOCKER") {
+        Some(socket) => registry::docker_pulls(&socket).await,
+        None => Ok(()),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn podman_pulls_from_a_registry() -> Result<()> {
+    match engine("PODMAN") {
+        Some(_) => registry::podman_pulls().await,
         None => Ok(()),
     }
 }
