@@ -33,6 +33,9 @@ pub fn container_plan(
     let mut binds = vec![Bind { host: dsg.to_string_lossy().into_owned(), container: "/dsg".to_owned() }];
     binds.extend(inputs);
     let (entrypoint, command) = command(order);
+    // Making a folder in a container is a call of its own, and not a cheap one: only for what is fetched from it.
+    let out = Some(OUTPUT_DIR.to_owned()).filter(|_| !order.inputs.iter().any(is_output_dir));
+    let (folders, scratch) = if order.outputs.is_empty() { (None, out) } else { (out, None) };
     let labels = [
         (label::GRID, grid.to_owned()),
         (label::RUNNER, runner.to_string()),
@@ -59,7 +62,8 @@ pub fn container_plan(
         shm_bytes: order.limits.shm_bytes,
         gpus: order.limits.gpus.clone(),
         binds,
-        folders: if order.inputs.iter().any(is_output_dir) { Vec::new() } else { vec![OUTPUT_DIR.to_owned()] },
+        folders: folders.into_iter().collect(),
+        scratch: scratch.into_iter().collect(),
     })
 }
 
@@ -148,6 +152,8 @@ mod tests {
     use dsg_schemas::wire::InputFile;
 
     use super::super::test_order as order;
+    use dsg_schemas::wire::OutputOrder;
+
     use super::*;
     use crate::spool::Spool;
 
@@ -183,7 +189,10 @@ mod tests {
         let defaults = [("OMP_NUM_THREADS", "2"), ("HOME", "/tmp")];
         assert_eq!(plan.env_defaults, defaults.map(|(key, value)| (key.to_owned(), value.to_owned())).into());
         assert_eq!(plan.env, expected.map(|(key, value)| (key.to_owned(), value.to_owned())).into());
-        assert_eq!((plan.name.as_str(), plan.folders), ("dsg-g-7", vec!["/out".to_owned()]));
+        assert_eq!((plan.name.as_str(), plan.folders.len(), plan.scratch), ("dsg-g-7", 0, vec!["/out".to_owned()]));
+        order.outputs = vec![OutputOrder { name: "o".to_owned(), path: "/out/o".to_owned(), required: true }];
+        let plan = self::plan(&order).expect("a plan");
+        assert_eq!((plan.folders, plan.scratch.len()), (vec!["/out".to_owned()], 0));
     }
 
     #[test]

@@ -59,6 +59,8 @@ pub struct ContainerPlan {
     pub binds: Vec<Bind>,
     /// Folders (mode 1777) that must exist and be writable, made before start.
     pub folders: Vec<String>,
+    /// The same, but in memory, and so at no cost to the engine: for what nobody fetches.
+    pub scratch: Vec<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -54,14 +54,33 @@ async fn odd_bytes_survive(bench: Arc<Bench>) {
 }
 
 async fn limits_and_rights_hold_inside(bench: Arc<Bench>) {
-    let mut plan =
-        bench.plan(3, &["limits", "then", "id", "then", "env", "then", "cat", "/in/data", "then", "list", "/out"]);
+    let mut plan = bench.plan(
+        3,
+        &[
+            "limits",
+            "then",
+            "id",
+            "then",
+            "env",
+            "then",
+            "cat",
+            "/in/data",
+            "then",
+            "list",
+            "/out",
+            "then",
+            "write",
+            "/scratch/x",
+            "y",
+        ],
+    );
     let folder = tempfile::tempdir().expect("a folder");
     std::fs::write(folder.path().join("data"), "42\n").expect("written");
     plan.env = BTreeMap::from([("ODD".to_owned(), "a b=c 'd' ü".to_owned()), ("HOME".to_owned(), "/tmp".to_owned())]);
     plan.user = Some("1234:1235".to_owned());
     plan.cpus_milli = 500;
     plan.folders = vec!["/out".to_owned()];
+    plan.scratch = vec!["/scratch".to_owned()];
     let host = folder.path().join("data").display().to_string();
     plan.binds = vec![Bind { host, container: "/in/data".to_owned() }];
     let run = bench.run(&plan).await;

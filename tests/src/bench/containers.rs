@@ -1,4 +1,5 @@
 //! What a chunk costs over its container: the same containers through the grid, and straight through the engine's API.
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
@@ -11,7 +12,7 @@ use bollard::query_parameters::{
 };
 use bollard::{API_DEFAULT_VERSION, Docker};
 use dsg_runner::container::docker::{ConnectOptions, DockerEngine, connect};
-use dsg_runner::container::{ContainerPlan, Engine as _};
+use dsg_runner::container::{Bind, ContainerPlan, Engine as _};
 use dsg_schemas::api::JobState;
 use futures_util::StreamExt;
 
@@ -30,7 +31,9 @@ pub async fn overhead(socket: &str) -> Result<()> {
     let docker = Docker::connect_with_unix(socket, 120, API_DEFAULT_VERSION)?;
     let engine =
         connect(&ConnectOptions { engine: Some(format!("unix://{socket}")), state: lab.path("bench") }).await?;
-    let body = body(&docker, &engine).await?;
+    let dsg = lab.path("dsg");
+    std::fs::create_dir(&dsg)?;
+    let body = body(&docker, &engine, &dsg).await?;
     // One unmeasured run of each, so that neither pays for the first use of the image.
     straight(&docker, &body, AT_ONCE).await?;
     through_the_grid(&lab.client, AT_ONCE).await?;
@@ -45,8 +48,8 @@ pub async fn overhead(socket: &str) -> Result<()> {
     Ok(())
 }
 
-/// The runner's own request, once the engine has shown with a first container what it can do.
-async fn body(docker: &Docker, engine: &DockerEngine) -> Result<ContainerCreateBody> {
+/// The runner's own request for such a chunk, once the engine has shown with a first container what it can do.
+async fn body(docker: &Docker, engine: &DockerEngine, dsg: &Path) -> Result<ContainerCreateBody> {
     let image = docker.inspect_image("dsg-shell:1").await.context("images/build shell makes the image")?;
     let plan = ContainerPlan {
         name: "dsg-bench-probe".to_owned(),
@@ -55,6 +58,8 @@ async fn body(docker: &Docker, engine: &DockerEngine) -> Result<ContainerCreateB
         network: "none".to_owned(),
         cpus_milli: 1000,
         memory_bytes: 32 << 20,
+        binds: vec![Bind { host: dsg.display().to_string(), container: "/dsg".to_owned() }],
+        scratch: vec!["/out".to_owned()],
         ..ContainerPlan::default()
     };
     let probe = engine.create(&plan).await?;

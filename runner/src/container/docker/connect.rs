@@ -103,6 +103,7 @@ async fn open(socket: &Path, service: Option<Child>) -> Result<DockerEngine, Tro
         no_init: AtomicBool::new(false),
         gpu_way: AtomicUsize::new(0),
         pulls: Arc::new(Mutex::new(HashMap::new())),
+        images: Mutex::default(),
         watches: Watches::new(),
         service: tokio::sync::Mutex::new(service),
     })

@@ -12,7 +12,7 @@ use dsg_schemas::reason::EndReason;
 
 use super::failure::Trouble;
 use super::gpu::GpuWay;
-use super::hardening::{Ceilings, LOG_MAX_SIZE, bounds, capabilities, environment};
+use super::hardening::{Ceilings, LOG_MAX_SIZE, SCRATCH, bounds, capabilities, environment};
 use super::plain::escaped_path;
 use super::{DockerEngine, libpod};
 use crate::container::{ContainerPlan, Failure, label};
@@ -52,7 +52,7 @@ impl DockerEngine {
 
     async fn create_anew(&self, plan: &ContainerPlan) -> Result<String, Trouble> {
         let defaults = self.image_defaults(&plan.image).await?;
-        let settled = self.settled(plan.user.as_deref().unwrap_or(&defaults.user), defaults.env);
+        let settled = self.settled(plan.user.as_deref().unwrap_or(&defaults.user), defaults.env.clone());
         match self.create_with(plan, &settled).await {
             // Podman without catatonit. A container without an init is worse at dying, not at working.
             Err(trouble) if settled.init && trouble.says(&["container-init binary", "catatonit"]) => {
@@ -185,6 +185,8 @@ fn host_config(plan: &ContainerPlan, settled: &Settled) -> HostConfig {
             config: Some(HashMap::from([("max-size".to_owned(), LOG_MAX_SIZE.to_owned())])),
         }),
         mounts: Some(plan.binds.iter().map(mount).collect()),
+        tmpfs: (!plan.scratch.is_empty())
+            .then(|| plan.scratch.iter().map(|path| (path.clone(), SCRATCH.join(","))).collect()),
         device_requests: settled.way.and_then(|way| way.request(&plan.gpus)),
         ..HostConfig::default()
     }

@@ -80,6 +80,9 @@ pub(super) fn bounds(plan: &ContainerPlan, ceilings: &Ceilings) -> Bounds {
     }
 }
 
+/// Options of folders in memory: as open as `/tmp`, and nothing there makes anybody more powerful.
+pub(super) const SCRATCH: [&str; 5] = ["rw", "exec", "nosuid", "nodev", "mode=1777"];
+
 /// The environment with those defaults that `env` and the image leave open, and the one variable that keeps NVIDIA's hook from giving GPUs to a container that asked for none (images
 /// ask by themselves), or more than were asked for where CDI gives them. With the hook it is the engine's to set.
 pub(super) fn environment(plan: &ContainerPlan, images: &BTreeSet<String>, by_hook: bool) -> Vec<(String, String)> {

@@ -30,6 +30,9 @@ pub(super) struct Progress {
     done: Option<Result<(), Trouble>>,
 }
 
+/// Images that are remembered; more are asked about again.
+const IMAGES: usize = 1000;
+
 /// What an image says, where nobody says otherwise.
 pub(super) struct ImageDefaults {
     /// Empty is root.
@@ -80,8 +83,23 @@ impl DockerEngine {
         found["Id"].as_str().map(str::to_owned).ok_or_else(|| Trouble::Strange(format!("image {name} has no id")))
     }
 
-    pub(super) async fn image_defaults(&self, name: &str) -> Result<ImageDefaults, Trouble> {
-        let found = self.plain.get(&format!("/images/{}/json", escaped_path(name))).await?;
+    /// Of an image by its id, which never means another one: asked once.
+    pub(super) async fn image_defaults(&self, id: &str) -> Result<Arc<ImageDefaults>, Trouble> {
+        let known = || self.images.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(defaults) = known().get(id) {
+            return Ok(defaults.clone());
+        }
+        let defaults = Arc::new(self.ask_image_defaults(id).await?);
+        let mut images = known();
+        if images.len() >= IMAGES {
+            images.clear();
+        }
+        images.insert(id.to_owned(), defaults.clone());
+        Ok(defaults)
+    }
+
+    async fn ask_image_defaults(&self, id: &str) -> Result<ImageDefaults, Trouble> {
+        let found = self.plain.get(&format!("/images/{}/json", escaped_path(id))).await?;
         let env = found["Config"]["Env"].as_array().map(Vec::as_slice).unwrap_or_default();
         let name = |pair: &Value| pair.as_str()?.split('=').next().map(str::to_owned);
         Ok(ImageDefaults {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 
 use super::gpu::cdi_name;
-use super::hardening::{Ceilings, LOG_MAX_BYTES, bounds, environment};
+use super::hardening::{Ceilings, LOG_MAX_BYTES, SCRATCH, bounds, environment};
 use crate::container::ContainerPlan;
 
 /// Answers with `{"Id": …}`.
@@ -28,6 +28,7 @@ pub(super) fn body(
     let mounts = plan.binds.iter().map(|bind| {
         json!({"type": "bind", "source": bind.host, "destination": bind.container, "options": ["ro", "rbind", "rprivate"]})
     });
+    let scratch = plan.scratch.iter().map(|path| json!({"type": "tmpfs", "destination": path, "options": SCRATCH}));
     let devices = plan.gpus.iter().map(|gpu| json!({"path": cdi_name(gpu)}));
     let mut body = json!({
         "name": plan.name,
@@ -46,7 +47,7 @@ pub(super) fn body(
             "pids": {"limit": bounds.pids},
         },
         "log_configuration": {"driver": "k8s-file", "size": LOG_MAX_BYTES},
-        "mounts": mounts.collect::<Vec<_>>(),
+        "mounts": mounts.chain(scratch).collect::<Vec<_>>(),
         "devices": devices.collect::<Vec<_>>(),
         "create_working_dir": true,
     });

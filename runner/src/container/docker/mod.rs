@@ -59,6 +59,8 @@ pub struct DockerEngine {
     gpu_way: AtomicUsize,
     /// One pull per image at a time, shared by all who wait for it.
     pulls: Arc<Mutex<HashMap<String, image::Pull>>>,
+    /// What images say, by their ids.
+    images: Mutex<HashMap<String, Arc<image::ImageDefaults>>>,
     watches: Watches,
     /// `podman system service`, where we started it ourselves. It ends with us; containers have their own monitor and go on.
     service: tokio::sync::Mutex<Option<Child>>,
