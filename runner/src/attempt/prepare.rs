@@ -33,9 +33,10 @@ pub fn container_plan(
     let mut binds = vec![Bind { host: dsg.to_string_lossy().into_owned(), container: "/dsg".to_owned() }];
     binds.extend(inputs);
     let (entrypoint, command) = command(order);
-    // Making a folder in a container is a call of its own, and not a cheap one: only for what is fetched from it.
+    // Making a folder in a container is a call of its own, and not a cheap one: only for what is fetched from it or measured.
     let out = Some(OUTPUT_DIR.to_owned()).filter(|_| !order.inputs.iter().any(is_output_dir));
-    let (folders, scratch) = if order.outputs.is_empty() { (None, out) } else { (out, None) };
+    let (folders, scratch) =
+        if order.outputs.is_empty() && order.limits.disk_bytes == 0 { (None, out) } else { (out, None) };
     let labels = [
         (label::GRID, grid.to_owned()),
         (label::RUNNER, runner.to_string()),
@@ -193,6 +194,9 @@ mod tests {
         order.outputs = vec![OutputOrder { name: "o".to_owned(), path: "/out/o".to_owned(), required: true }];
         let plan = self::plan(&order).expect("a plan");
         assert_eq!((plan.folders, plan.scratch.len()), (vec!["/out".to_owned()], 0));
+        order.outputs = Vec::new();
+        order.limits.disk_bytes = 1 << 30;
+        assert_eq!(self::plan(&order).expect("a plan").folders, ["/out"], "what is in memory is on no disk");
     }
 
     #[test]
