@@ -11,7 +11,7 @@ use super::{shell, stdout};
 
 const BRIDGE: &str = "network: bridge\nchunks: {count: 1}\ncommand: [ls, /sys/class/net]";
 /// The folder is not in the image: the engine makes it.
-const PLACE: &str = "workdir: /work/deep\nchunks: {count: 1}
+const PLACE: &str = "workdir: /data/deep\nchunks: {count: 1}
 entrypoint: [/bin/sh, -c, 'pwd; for word in \"$@\"; do echo \"<$word>\"; done', sh]\ncommand: ['two words', '$HOME']";
 const FILES: &str = "inputs: [{name: atlas, from: 'upload:atlas/', path: /in/atlas/}]
 chunks: {files: {glob: 'upload:raw/*.txt'}}
@@ -56,7 +56,7 @@ pub async fn check(client: &Client, jobs: Jobs) -> Result<()> {
     let log = first_log(client, jobs.bridge).await.context("bridge")?;
     ensure!(log.contains("eth0"), "network: bridge gives no network: {log:?}");
     let log = first_log(client, jobs.place).await.context("place")?;
-    ensure!(log == "/work/deep\n<two words>\n<$HOME>\n", "{log:?}");
+    ensure!(log == "/data/deep\n<two words>\n<$HOME>\n", "{log:?}");
     let log = first_log(client, jobs.files).await.context("files")?;
     ensure!(log == "atlas/deep/y.txt\natlas/x.txt\nfiles/raw/a.txt\nalpha\ny\nread-only\n", "{log:?}");
     client.ended(jobs.flood).await?;
