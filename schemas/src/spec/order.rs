@@ -243,7 +243,7 @@ name: tiles
 image: fit:1
 entrypoint: [/bin/fit]
 command: [fit, "{{item.path}}", "{{job.id}}"]
-workdir: /work
+workdir: /data
 env: {WHERE: "{{chunk.index}}", EVERYWHERE: x}
 resources: {cpus: 1.5, memory: 2GiB, shm_size: 64MiB}
 timeout: 30m
