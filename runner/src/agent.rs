@@ -16,7 +16,7 @@ use crate::health::Health;
 use crate::link::LinkError;
 use crate::plan::{Event, Failure, Plan, Step};
 use crate::spool::Spool;
-use crate::{RunError, hex};
+use crate::{RunError, at, hex};
 
 /// From SIGTERM to the end, whatever the server does.
 const FAREWELL: Duration = Duration::from_secs(5);
@@ -194,12 +194,5 @@ impl Requests {
             superseded.abort();
         }
         *older = newest.replace(handle);
-    }
-}
-
-async fn at(moment: Option<Instant>) {
-    match moment {
-        Some(moment) => tokio::time::sleep_until(moment).await,
-        None => std::future::pending().await,
     }
 }

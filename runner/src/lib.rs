@@ -148,6 +148,14 @@ fn first_phase(origin: &Origin) -> Phase {
     }
 }
 
+/// Sleeps until then; for ever where there is no such moment.
+pub(crate) async fn at(moment: Option<tokio::time::Instant>) {
+    match moment {
+        Some(moment) => tokio::time::sleep_until(moment).await,
+        None => std::future::pending().await,
+    }
+}
+
 /// Unix time, for people and for the wire; never for measuring.
 pub(crate) fn now_ms() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_millis() as u64

@@ -1,6 +1,5 @@
 //! `dsg-runner`: see [`dsg_runner::cli`].
 use std::process::ExitCode;
-use std::time::Duration;
 
 use clap::Parser;
 use dsg_runner::cli::Cli;
@@ -11,8 +10,8 @@ fn main() -> ExitCode {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let result = runtime.map_err(anyhow::Error::from).and_then(|runtime| {
         let result = runtime.block_on(cli.main());
-        // Tasks are dropped, and with them a Podman service of our own; what is busy on other threads must not hold up the end.
-        runtime.shutdown_timeout(Duration::from_secs(2));
+        // What still runs on other threads must not hold up the end.
+        runtime.shutdown_background();
         result
     });
     match result {

@@ -150,11 +150,9 @@ impl std::fmt::Display for Cpus {
 #[cfg(test)]
 mod tests {
     use dsg_schemas::ids::AttemptId;
-    use dsg_schemas::wire::InputFile;
+    use dsg_schemas::wire::{InputFile, OutputOrder};
 
     use super::super::test_order as order;
-    use dsg_schemas::wire::OutputOrder;
-
     use super::*;
     use crate::spool::Spool;
 

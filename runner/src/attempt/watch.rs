@@ -14,7 +14,7 @@ use super::place::Search;
 use super::tap::{Log, Tap, search};
 use super::{Halt, Shared, failed, halted};
 use crate::container::{Answer, Exit, Failure, Piece, State};
-use crate::now_ms;
+use crate::{at, now_ms};
 
 /// Looks for the place in the engine's log before what is between is given up.
 const SEARCHES: u32 = 5;
@@ -235,13 +235,6 @@ async fn next(pieces: &mut Option<mpsc::Receiver<Piece>>) -> Option<Piece> {
 async fn join<T>(answer: &mut Option<Pin<Box<dyn Future<Output = T> + Send + '_>>>) -> T {
     match answer {
         Some(answer) => answer.await,
-        None => std::future::pending().await,
-    }
-}
-
-async fn at(moment: Option<Instant>) {
-    match moment {
-        Some(moment) => sleep_until(moment).await,
         None => std::future::pending().await,
     }
 }

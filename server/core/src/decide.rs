@@ -33,7 +33,7 @@ pub(crate) fn decide(retry: &Retry, chunk: &ChunkRow, reason: EndReason, exit_co
     if reason == EndReason::Succeeded {
         return Decision::Succeed;
     }
-    if let Some((position, rule)) = first_match(retry, reason, exit_code) {
+    if let Some((position, rule)) = retry.first_match(reason, exit_code) {
         return by_rule(retry, chunk, position, rule);
     }
     let (charge, used, limit) = match reason.blame() {
@@ -75,22 +75,18 @@ fn by_rule(retry: &Retry, chunk: &ChunkRow, position: usize, rule: &RetryRule) -
 
 /// Whether a rule takes this end for a success.
 pub(crate) fn accepts(retry: &Retry, reason: EndReason, exit_code: Option<i32>) -> bool {
-    first_match(retry, reason, exit_code).is_some_and(|(_, rule)| rule.action == RetryAction::Accept)
+    retry.first_match(reason, exit_code).is_some_and(|(_, rule)| rule.action == RetryAction::Accept)
 }
 
 /// Which budget paid for this reason: what has to be given back if the end turns out not to have been one.
 pub(crate) fn charged(retry: &Retry, reason: EndReason) -> Charge {
-    match first_match(retry, reason, None) {
+    match retry.first_match(reason, None) {
         Some((_, RetryRule { action: RetryAction::Retry, limit: None, .. })) => Charge::Failure,
         Some((position, _)) => Charge::Rule(position),
         None if reason.blame() == Blame::Grid => Charge::Requeue,
         None if reason.blame() == Blame::User => Charge::Failure,
         None => Charge::Nothing,
     }
-}
-
-fn first_match(retry: &Retry, reason: EndReason, exit_code: Option<i32>) -> Option<(usize, &RetryRule)> {
-    retry.first_match(reason, exit_code)
 }
 
 impl ChunkRow {

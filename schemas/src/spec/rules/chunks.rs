@@ -9,8 +9,21 @@ use super::inputs::check_upload;
 const SOURCES: [&str; 6] = ["count", "range", "items", "matrix", "files", "rows"];
 
 pub fn check(chunks: &Chunks, uploads: Option<&Uploads>, report: &mut Report) {
-    let Chunks { count, range, items, matrix, files, rows, batch, label: _, parallelism: _, per_runner: _, .. } =
-        chunks;
+    let Chunks {
+        count,
+        range,
+        items,
+        matrix,
+        files,
+        rows,
+        batch,
+        label: _,
+        parallelism: _,
+        per_runner: _,
+        canary: _,
+        max_failed: _,
+        fail_fast: _,
+    } = chunks;
     let given = [count.is_some(), range.is_some(), items.is_some(), matrix.is_some(), files.is_some(), rows.is_some()];
     let given: Vec<&str> = SOURCES.iter().zip(given).filter(|(_, given)| *given).map(|(name, _)| *name).collect();
     match given[..] {

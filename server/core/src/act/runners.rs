@@ -50,9 +50,11 @@ impl Grid {
         }
         let name = runner.row.name.clone();
         let (taken, rest): (Vec<AttemptId>, Vec<AttemptId>) = held.into_iter().partition(current);
-        let why = format!("its runner {name} was removed by {}", forced.map_or("nobody", String::as_str));
-        for attempt in &taken {
-            self.attempt_ended(now, *attempt, Ended::before_start(EndReason::Evicted, why.clone()));
+        if let Some(who) = forced {
+            let why = format!("its runner {name} was removed by {who}");
+            for attempt in &taken {
+                self.attempt_ended(now, *attempt, Ended::before_start(EndReason::Evicted, why.clone()));
+            }
         }
         for attempt in rest {
             self.let_go(attempt);
