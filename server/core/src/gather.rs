@@ -30,10 +30,6 @@ impl Grid {
         let Some(job) = self.jobs.get_mut(&id) else { return };
         job.row.gather_open = true;
         self.changes.jobs.insert(id);
-        let all = job.row.tally.succeeded == job.row.tally.total();
-        if !all && job.row.gather.as_ref().is_some_and(|gather| !gather.run_partial) {
-            return self.settle(now, id);
-        }
         let chunk = ChunkId { job: id, stage: GATHER, index: 0 };
         if let Some(row) = job.touch(chunk) {
             row.waiting_since_ms = now;
