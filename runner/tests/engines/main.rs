@@ -255,10 +255,18 @@ async fn files(bench: &Bench, id: &str, path: &str) -> Option<Vec<(String, Strin
 }
 
 async fn stop_asks_and_then_kills(bench: Arc<Bench>) {
-    let id = bench.engine.create(&bench.plan(14, &["sleep", "600000"])).await.expect("created");
+    let id = bench.engine.create(&bench.plan(14, &["echo", "up", "then", "sleep", "600000"])).await.expect("created");
     let has_init = bench.raw_inspect(&id).await["HostConfig"]["Init"] == true;
     bench.engine.start(&id).await.expect("started");
     assert!(matches!(bench.engine.inspect(&id).await, Ok(State::Running { since_ms }) if since_ms > 0));
+    // The engine's "started" comes before the command is in place: until then the process is the engine's own helper,
+    // which ends at TERM with 2.
+    let mut lines = bench.engine.logs(&id, true).await.expect("logs");
+    let mut seen = Vec::new();
+    while !seen.ends_with(b"\n") {
+        seen.extend_from_slice(&lines.recv().await.expect("a first line").bytes);
+    }
+    assert_eq!(seen, b"up\n");
     bench.engine.stop(&id, 1_000).await.expect("stopped");
     let exit = bench.ended(&id).await;
     // Process 1 without an init does not hear TERM, so that the kill after the grace is what ends it.
