@@ -152,7 +152,19 @@ impl Client {
         body: &impl Serialize,
         patience: Patience,
     ) -> Result<Value, Failure> {
-        let build = || self.request(Method::POST, path).json(body).timeout(ANSWER);
+        self.write(attempted, Method::POST, path, body, patience).await
+    }
+
+    /// As [`post`](Client::post), by another method.
+    pub async fn write(
+        &self,
+        attempted: &str,
+        method: Method,
+        path: &str,
+        body: &impl Serialize,
+        patience: Patience,
+    ) -> Result<Value, Failure> {
+        let build = || self.request(method.clone(), path).json(body).timeout(ANSWER);
         let (status, body) = self.exchange(attempted, patience, build).await?;
         accepted(attempted, status, &body)
     }

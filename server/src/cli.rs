@@ -3,6 +3,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::Parser;
+use dsg_schemas::units::Millis;
 
 use crate::config::{Config, Tls};
 
@@ -34,6 +35,9 @@ pub struct Options {
     /// Memory for the store's cache
     #[arg(long, default_value_t = 32, value_name = "MIB", value_parser = clap::value_parser!(u32).range(1..=65_536))]
     pub cache_mib: u32,
+    /// After how long what somebody used counts half when the next one is chosen, as in 12h; 0s: only what they use now counts
+    #[arg(long, env = "DSG_FAIR_SHARE_HALF_LIFE", default_value = "1d", value_name = "TIME")]
+    pub fair_share_half_life: Millis,
     /// Log as JSON lines
     #[arg(long)]
     pub log_json: bool,
@@ -61,6 +65,7 @@ impl Options {
             public_names: self.public_names.clone(),
             tls,
             cache_bytes: (self.cache_mib as usize) << 20,
+            fair_share_half_life_ms: self.fair_share_half_life.0,
         })
     }
 }

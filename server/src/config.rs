@@ -2,6 +2,8 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use dsg_core::HALF_LIFE_MS;
+
 #[derive(Clone, Debug)]
 pub struct Config {
     /// Everything that the server keeps lies below this.
@@ -11,6 +13,8 @@ pub struct Config {
     pub public_names: Vec<String>,
     pub tls: Tls,
     pub cache_bytes: usize,
+    /// After how long a past use counts half in the order of owners; 0: only the present counts.
+    pub fair_share_half_life_ms: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,6 +36,7 @@ impl Config {
             public_names: Vec::new(),
             tls: Tls::Own,
             cache_bytes: 32 << 20,
+            fair_share_half_life_ms: HALF_LIFE_MS,
         }
     }
 

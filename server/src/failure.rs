@@ -86,6 +86,11 @@ impl From<Refusal> for Failure {
             Refusal::Cloned { .. } => Failure::conflict("cloned", detail),
             Refusal::NotEnded(_) => Failure::conflict("not_ended", detail),
             Refusal::Ended(_) => Failure::conflict("ended", detail),
+            Refusal::NoPlaces(_) => Failure::new(StatusCode::UNPROCESSABLE_ENTITY, "no_places", detail),
+            Refusal::NotHeld(_) => Failure::conflict("not_held", detail),
+            Refusal::StillRunning { .. } => Failure::conflict("still_running", detail),
+            Refusal::OtherShape { .. } => Failure::conflict("other_shape", detail),
+            Refusal::WouldMix { .. } => Failure::conflict("would_mix", detail),
             Refusal::StillHolding(_) => Failure::conflict("still_holding", detail),
             Refusal::TooManyChunks(_) => Failure::new(StatusCode::UNPROCESSABLE_ENTITY, "too_many_chunks", detail),
         }

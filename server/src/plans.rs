@@ -27,6 +27,10 @@ impl Plans {
         kept.push(entry);
         Some(plan)
     }
+    /// The job's file was replaced: the next one who asks reads the new one.
+    pub fn forget(&self, job: JobId) {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner).retain(|(id, _)| *id != job);
+    }
     fn keep(&self, job: JobId, plan: Arc<Plan>) {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         kept.retain(|(id, _)| *id != job);

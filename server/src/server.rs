@@ -96,7 +96,8 @@ pub async fn start(config: Config) -> Result<Server, StartError> {
     let (logs_due, due_logs) = mpsc::unbounded_channel();
     let (clock, doors, banners) = (Clock::start(), Arc::new(Doors::default()), Arc::new(Banners::default()));
     let outbox = Outbox { gather, logs: logs_due };
-    let (engine, thread) = engine::start(store.clone(), clock, doors.clone(), banners.clone(), outbox)?;
+    let (engine, thread) =
+        engine::start(store.clone(), clock, doors.clone(), banners.clone(), outbox, config.fair_share_half_life_ms)?;
     if certificates.is_none() && !address.ip().is_loopback() {
         banners.show("http", "This server speaks plain HTTP: everybody on the network can read tokens. Start it without --insecure-http.");
     }

@@ -43,7 +43,10 @@ pub fn job_detail(row: &JobRow, parts: JobParts, now_ms: u64) -> JobDetail {
         gathered,
         gather_problem: row.gather_problem.clone(),
         why: row.why.clone().or(why_not),
+        held_for: row.held_for,
         held_why: row.held_why.clone(),
+        parallelism: row.main.parallelism,
+        revision: row.edits + 1,
         failures: row.failures.clone(),
         eta_ms: eta(row, now_ms),
         spec_text,
@@ -103,6 +106,7 @@ pub fn attempt(row: &AttemptRow, accepted: bool, live: Option<ChunkState>, note:
     AttemptView {
         id: row.id,
         number: row.number,
+        revision: row.edits + 1,
         runner: row.runner,
         runner_name: row.runner_name.clone(),
         phase: phase.to_owned(),

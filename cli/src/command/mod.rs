@@ -14,12 +14,15 @@ pub mod completions;
 pub mod control;
 pub mod delete;
 pub mod drain;
+pub mod edit;
 pub mod explain;
 pub mod fetch;
 pub mod jobs;
+pub mod limit;
 pub mod login;
 pub mod logs;
 pub mod open;
+pub mod owners;
 pub mod queue;
 pub mod remove_runner;
 pub mod retry;
@@ -83,12 +86,18 @@ pub enum Command {
     Hold(control::Arguments),
     /// Let a held job go on
     Release(control::Arguments),
+    /// Replace the job file of a held job; what did not succeed runs by the new one
+    Edit(edit::Arguments),
+    /// Limit how much of a job, or of an owner, runs at once
+    Limit(limit::Arguments),
     /// Run chunks again
     Retry(retry::Arguments),
     /// Remove finished jobs with their logs and results
     Delete(delete::Arguments),
     /// Show what waits, and why
     Queue(queue::Arguments),
+    /// Show what owners of jobs use, used and may use
+    Owners(owners::Arguments),
     /// List runners
     Runners(runners::Arguments),
     /// Let a runner finish what it runs and take nothing new, and wait for it
@@ -123,6 +132,9 @@ impl Command {
             Command::Cancel(arguments) => arguments.shown.format,
             Command::Hold(arguments) => arguments.shown.format,
             Command::Release(arguments) => arguments.shown.format,
+            Command::Edit(arguments) => arguments.shown.format,
+            Command::Limit(arguments) => arguments.shown().format,
+            Command::Owners(arguments) => arguments.shown.format,
             Command::Retry(arguments) => arguments.shown.format,
             Command::Delete(arguments) => arguments.shown.format,
             Command::Queue(arguments) => arguments.shown.format,
@@ -202,6 +214,9 @@ async fn dispatch(command: Command, context: &Context) -> Result<Exit, Failure> 
         Command::Cancel(arguments) => control::run(Verb::Cancel, arguments, context).await,
         Command::Hold(arguments) => control::run(Verb::Hold, arguments, context).await,
         Command::Release(arguments) => control::run(Verb::Release, arguments, context).await,
+        Command::Edit(arguments) => edit::run(arguments, context).await,
+        Command::Limit(arguments) => limit::run(arguments, context).await,
+        Command::Owners(arguments) => owners::run(arguments, context).await,
         Command::Retry(arguments) => retry::run(arguments, context).await,
         Command::Delete(arguments) => delete::run(arguments, context).await,
         Command::Queue(arguments) => queue::run(arguments, context).await,

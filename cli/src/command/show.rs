@@ -63,6 +63,9 @@ fn job(output: &Output, detail: &JobDetail, now_ms: u64) -> Result<(), Failure> 
         eta_ms,
         spec_text: _,
         spec: _,
+        held_for: _,
+        parallelism,
+        revision,
         held_why: _,
     } = detail;
     let labels: Vec<String> = job.labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
@@ -82,6 +85,8 @@ fn job(output: &Output, detail: &JobDetail, now_ms: u64) -> Result<(), Failure> 
         ("failures", reasons.join(", ")),
         ("owner", job.owner.clone()),
         ("priority", job.priority.to_string()),
+        ("at once", parallelism.map(|limit| format!("at most {limit} chunks")).unwrap_or_default()),
+        ("job file", if *revision > 1 { format!("revision {revision}") } else { String::new() }),
         ("labels", labels.join(", ")),
         ("image", job.image.clone()),
         ("submitted", format!("{} ({})", when::stamp(job.submitted_ms), when::ago(now_ms, Some(job.submitted_ms)))),

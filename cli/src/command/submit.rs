@@ -84,7 +84,7 @@ pub async fn run(arguments: Arguments, context: &Context) -> Result<Exit, Failur
 }
 
 /// The server's problems with a job file look like our own.
-fn refused(context: &Context, file: &JobFile, failure: Failure) -> Failure {
+pub(super) fn refused(context: &Context, file: &JobFile, failure: Failure) -> Failure {
     match &failure.problem {
         Some(problem) if !problem.problems.is_empty() => {
             let complaint = file.complain(&context.output, &problem.problems);

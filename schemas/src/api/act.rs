@@ -24,6 +24,18 @@ pub enum Act {
         job: JobId,
         which: Retries,
     },
+    /// How many chunks of the job may run at once from now on; `null`: any number. What runs goes on.
+    LimitJob {
+        job: JobId,
+        parallelism: Option<u32>,
+    },
+    /// What the chunks of one owner may reserve at once, all jobs together; both `null`: anything. Owner `*`: everyone who has no
+    /// limit of their own. What runs goes on.
+    LimitOwner {
+        owner: String,
+        cpus_milli: Option<u64>,
+        gpus: Option<u32>,
+    },
     /// Remove a finished job with its logs and outputs.
     Delete {
         job: JobId,

@@ -27,6 +27,32 @@ pub struct Submit {
     pub request: Option<String>,
 }
 
+/// `PUT /api/v1/jobs/{job}/spec`: replaces the job file of a held job of which nothing runs. What did not succeed will run by it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct EditJob {
+    /// The job file as written.
+    pub spec: String,
+    /// `--set`.
+    #[serde(default)]
+    pub set: BTreeMap<String, String>,
+    /// Complete on the server before.
+    #[serde(default)]
+    pub uploads: Uploads,
+    /// Let the job go on at once.
+    #[serde(default)]
+    pub release: bool,
+    /// Run succeeded chunks again, too: needed where chunks would do something else than those did.
+    #[serde(default)]
+    pub again: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Edited {
+    /// What was done.
+    pub message: String,
+    pub warnings: Vec<String>,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Submitted {
     pub job: JobId,
@@ -60,7 +86,7 @@ pub struct ChunkPlan {
 pub enum JobState {
     /// Nothing of it runs yet.
     Waiting,
-    /// Held by a person or by its canary: nothing starts until it is released.
+    /// Held by a person or by the grid: nothing starts until it is released.
     Held,
     Running,
     /// Its chunks are through; the outputs are being gathered.
@@ -78,6 +104,36 @@ impl JobState {
             JobState::Waiting | JobState::Held | JobState::Running | JobState::Gathering => false,
             JobState::Succeeded | JobState::Partial | JobState::Failed | JobState::Cancelled => true,
         }
+    }
+}
+
+/// Why a job is held: a closed list with numbers, which never change their meaning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum HoldReason {
+    /// H1: a person holds it.
+    Person,
+    /// H2: it was submitted with `hold: true`.
+    Submitted,
+    /// H3: a chunk of its canary failed.
+    Canary,
+    /// H4: its first chunks all failed in the same way.
+    SameFailure,
+}
+
+impl HoldReason {
+    /// `H3`.
+    pub fn code(self) -> &'static str {
+        match self {
+            HoldReason::Person => "H1",
+            HoldReason::Submitted => "H2",
+            HoldReason::Canary => "H3",
+            HoldReason::SameFailure => "H4",
+        }
+    }
+    /// The grid itself holds the job, and it will not go on by itself.
+    pub fn is_the_grids(self) -> bool {
+        matches!(self, HoldReason::Canary | HoldReason::SameFailure)
     }
 }
 
@@ -217,9 +273,18 @@ pub struct JobDetail {
     pub gather_problem: Option<String>,
     /// Why the job ended as it did, or why it does not go on: one sentence.
     pub why: Option<String>,
-    /// The grid itself holds the job (its canary failed), and this is why; a person has to release or cancel it.
+    /// Why it is held, if it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held_for: Option<HoldReason>,
+    /// The grid itself holds the job, and this is why and what to do; a person has to release, edit or cancel it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub held_why: Option<String>,
+    /// How many chunks may run at once, if that is limited: by the job file, or by a person since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parallelism: Option<u32>,
+    /// 1 as submitted, one more with each edit.
+    #[serde(default = "first_revision")]
+    pub revision: u32,
     /// Ended attempts by reason, succeeded ones left out.
     pub failures: BTreeMap<EndReason, u64>,
     /// Low and high guess of when the chunks will be through; absent while there is nothing to guess from.
@@ -228,6 +293,10 @@ pub struct JobDetail {
     pub spec_text: String,
     /// The job as understood: defaults and parameters put in.
     pub spec: Value,
+}
+
+fn first_revision() -> u32 {
+    1
 }
 
 /// A chunk in a list.
@@ -270,6 +339,9 @@ pub struct ChunkDetail {
 pub struct AttemptView {
     pub id: AttemptId,
     pub number: u32,
+    /// Of the job file by which it ran: 1 as submitted, one more with each edit.
+    #[serde(default = "first_revision")]
+    pub revision: u32,
     pub runner: RunnerId,
     pub runner_name: String,
     /// `leased`, `running`, `storing` or `ended`.
@@ -323,6 +395,23 @@ pub struct QueueEntry {
     /// What one of them needs, as in `2 cpus, 4GiB, 1 gpu`.
     pub needs: String,
     pub explanation: Explanation,
+}
+
+/// `GET /api/v1/owners`: what one owner uses, used and may use. Of two with waiting work of the same priority, the one comes first
+/// whose `used_cpus_milli + average_cpus_milli` is less.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct OwnerView {
+    /// `*` is everyone without a limit of their own.
+    pub owner: String,
+    /// Reserved by their chunks now.
+    pub used_cpus_milli: u64,
+    pub used_gpus: u64,
+    /// Of the past; what lies a half-life back (a day, unless the server is told otherwise) counts half.
+    pub average_cpus_milli: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit_cpus_milli: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit_gpus: Option<u32>,
 }
 
 /// A line of the manifest, `GET /api/v1/jobs/{job}/manifest`: JSON lines, one per chunk, by index.

@@ -23,6 +23,7 @@ mod reference;
 mod rules;
 mod schema;
 mod seed;
+mod work;
 
 pub use draft::{Sources, Wanted, check, wanted};
 pub use job::*;

@@ -44,6 +44,9 @@ struct Stored {
     warnings: Vec<String>,
     #[serde(default)]
     table_sha256: Option<String>,
+    /// Where it is not that of text and params: the job file was edited, its work was not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    seed: Option<[u8; 32]>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -100,6 +103,7 @@ impl Plan {
             uploads: self.uploads.clone(),
             warnings: self.warnings.clone(),
             table_sha256: self.table_sha256.clone(),
+            seed: (self.seed != seed::base(&self.text, &self.params)).then_some(self.seed),
         };
         // Maps with text keys, numbers and text: there is nothing here that JSON cannot hold.
         serde_json::to_vec(&stored).unwrap_or_default()
@@ -115,9 +119,9 @@ impl Plan {
             return Err(PlanError::Version(version));
         }
         let stored: Stored = serde_json::from_slice(bytes).map_err(PlanError::Unreadable)?;
-        let Stored { version: _, text, job, params, split, uploads, warnings, table_sha256 } = stored;
+        let Stored { version: _, text, job, params, split, uploads, warnings, table_sha256, seed } = stored;
         let source = expand::reopen(&job.chunks);
-        let seed = seed::base(&text, &params);
+        let seed = seed.unwrap_or_else(|| seed::base(&text, &params));
         Ok(Plan {
             text,
             job,

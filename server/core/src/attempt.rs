@@ -75,10 +75,8 @@ impl Grid {
     fn count_current(&mut self, id: AttemptId, more: bool) {
         let Some(live) = self.attempts.get(&id) else { return };
         let Some(job) = self.jobs.get_mut(&live.row.chunk.job) else { return };
-        match more {
-            true => self.queue.use_more(&job.row.owner, live.needs.cpus_milli),
-            false => self.queue.use_less(&job.row.owner, live.needs.cpus_milli),
-        }
+        self.queue.shares_mut().count(&job.row.owner, &live.needs, more);
+        self.changes.owners = true;
         let Some(stage) = job.stage_mut(live.row.chunk.stage) else { return };
         let count = stage.on_runner.entry(live.row.runner).or_default();
         *count = if more { *count + 1 } else { count.saturating_sub(1) };

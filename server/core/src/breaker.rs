@@ -1,12 +1,15 @@
 //! The breaker of a job: its canary runs first, so many failures are borne, and with more it is stopped or has failed.
-use dsg_schemas::api::ChunkState;
+use dsg_schemas::api::{ChunkState, HoldReason};
 use dsg_schemas::ids::{ChunkId, JobId, MAIN};
 use dsg_schemas::reason::EndReason;
 
 use crate::event::Millis;
 use crate::grid::Grid;
 use crate::job::counted;
-use crate::row::{JobRow, Stopped};
+use crate::row::{Failure, FirstChunks, JobRow, Stopped};
+
+/// Chunks that fail in the same way before one succeeds, until the job is held: fewer could be chance.
+const SAME_FAILURES: u32 = 5;
 
 impl Grid {
     /// Called after a chunk of the job ended.
@@ -20,6 +23,40 @@ impl Grid {
             return;
         }
         self.mind_canary(now, id);
+        self.mind_first_chunks(now, id);
+    }
+
+    /// A chunk is given to a runner, for the first time as far as its budgets tell.
+    pub(crate) fn first_start(&mut self, chunk: ChunkId) {
+        let Some(job) = self.jobs.get_mut(&chunk.job).filter(|_| chunk.stage == MAIN) else { return };
+        let fresh = job.chunk(chunk).is_none_or(|row| row.tries() == 0);
+        let first = &mut job.row.first_chunks;
+        if fresh && !first.over {
+            first.started = first.started.saturating_add(1);
+            self.changes.jobs.insert(chunk.job);
+        }
+    }
+
+    /// Nothing succeeded yet, and so many chunks failed in the same way that the rest will hardly do better.
+    fn mind_first_chunks(&mut self, now: Millis, id: JobId) {
+        let Some(row) = self.jobs.get(&id).map(|job| &job.row).filter(|row| !row.held) else { return };
+        let first = &row.first_chunks;
+        let Some(like) = first.like.as_ref().filter(|_| !first.over && row.tally.succeeded == 0) else { return };
+        let total = row.tally.total();
+        let left = total.saturating_sub(u64::from(first.started));
+        // Half of what started: a few bad inputs end sooner than good ones. Less left than lost: nothing worth stopping for.
+        let many = first.failed >= SAME_FAILURES && first.failed.saturating_mul(2) >= first.started;
+        if !many || left < u64::from(first.failed) || row.stopped.is_some() {
+            return;
+        }
+        let what = failure_words(like);
+        let (failed, sample) = (first.failed, like.chunk);
+        let why = format!(
+            "the first {failed} of {total} chunks all failed in the same way ({what}), so that {} did not start; \
+             look at the log of {sample}, then edit the job and let it go on (`dsg edit {id} FILE --release`), cancel it, or release it to run them all the same",
+            counted(left, "other chunk")
+        );
+        self.hold_for(now, id, HoldReason::SameFailure, why);
     }
 
     fn mind_canary(&mut self, now: Millis, id: JobId) {
@@ -37,9 +74,9 @@ impl Grid {
         let what = job.chunk(chunk).map(|row| row.outcome()).unwrap_or_default();
         let rest = counted(u64::from(job.main.len().saturating_sub(canary)), "other chunk");
         let why = format!(
-            "the canary {chunk} failed ({what}), so that {rest} did not start; cancel the job and submit it corrected, or release it to run them all the same"
+            "the canary {chunk} failed ({what}), so that {rest} did not start; edit the job and let it go on (`dsg edit {id} FILE --release`), cancel it, or release it to run them all the same"
         );
-        self.hold_for(now, id, why);
+        self.hold_for(now, id, HoldReason::Canary, why);
     }
 
     /// Every chunk may start.
@@ -50,6 +87,27 @@ impl Grid {
         self.reorder(id, MAIN);
         self.changes.work_available |= !self.queue.is_empty();
     }
+}
+
+impl FirstChunks {
+    /// A chunk failed for the first time.
+    pub(crate) fn note_failure(&mut self, failure: Failure) {
+        match &self.like {
+            _ if self.over => {}
+            Some(like) if (like.reason, like.exit_code) != (failure.reason, failure.exit_code) => self.over = true,
+            Some(_) => self.failed = self.failed.saturating_add(1),
+            None => (self.like, self.failed) = (Some(failure), 1),
+        }
+    }
+}
+
+/// `exit 2: no such file`.
+fn failure_words(failure: &Failure) -> String {
+    let Failure { reason, exit_code, message, chunk: _ } = failure;
+    let what = exit_code
+        .filter(|_| *reason == EndReason::Exit)
+        .map_or_else(|| reason.to_string(), |code| format!("exit {code}"));
+    if message.is_empty() { what } else { format!("{what}: {message}") }
 }
 
 impl JobRow {

@@ -8,13 +8,14 @@ use crate::attempt::Standing;
 use crate::grid::Grid;
 use crate::job::{Job, Stage, state_of};
 use crate::needs::Used;
+use crate::share::Holds;
 
 impl Grid {
     /// Panics where row, index and counter disagree.
     pub fn check(&self) {
         let mut resting = BTreeSet::new();
         let mut queued = 0;
-        let mut shares: BTreeMap<String, u64> = BTreeMap::new();
+        let mut shares: BTreeMap<String, Holds> = BTreeMap::new();
         for job in self.jobs.values() {
             for (index, stage) in job.stages() {
                 self.check_stage(job, index, stage);
@@ -58,15 +59,17 @@ impl Grid {
                     assert!(live.row.ended.is_none(), "a current attempt has not ended");
                     let last = job.chunk(live.row.chunk).and_then(|row| row.attempts.last());
                     assert_eq!(last, Some(id), "the current attempt of {} is its last", live.row.chunk);
-                    *shares.entry(job.row.owner.clone()).or_default() += live.needs.cpus_milli;
+                    let holds = shares.entry(job.row.owner.clone()).or_default();
+                    holds.cpus_milli += live.needs.cpus_milli;
+                    holds.gpus += u64::from(live.needs.gpus);
                     current.insert((live.row.chunk, live.row.runner), *id);
                 }
                 Standing::Lost => assert!(self.may_return(*id), "lost attempt {id} may return or is fenced"),
                 Standing::Stopping { .. } => {}
             }
         }
-        shares.retain(|_, used| *used > 0);
-        assert_eq!(&shares, self.queue.shares(), "what owners use");
+        shares.retain(|_, holds| *holds != Holds::default());
+        assert_eq!(shares, self.queue.shares().holds(), "what owners use");
         let active: u64 = self.jobs.values().map(|job| job.row.tally.active() + job.row.gather_tally.active()).sum();
         assert_eq!(active, current.len() as u64, "each active chunk has one current attempt");
     }

@@ -11,7 +11,7 @@ use crate::attempt::Standing;
 use crate::decide::{Charge, Decision, POISON_RUNNERS, accepts, charged, decide};
 use crate::event::Millis;
 use crate::grid::Grid;
-use crate::row::{AttemptRow, Stopped};
+use crate::row::{AttemptRow, Failure, FirstChunks, Stopped};
 
 /// Failures of the grid's own in a row, after which a runner gets a rest.
 const SICK_AFTER: u32 = 3;
@@ -37,6 +37,11 @@ impl Sickness {
                 self.in_a_row, self.last
             )
         })
+    }
+
+    /// It had its rest and has done nothing well since: one attempt at a time shows whether it is fit again.
+    pub fn is_on_trial(&self) -> bool {
+        self.rests > 0
     }
 
     fn note(&mut self, now: Millis, job: JobId, starts_elsewhere: bool, reason: EndReason, message: &str) {
@@ -207,11 +212,30 @@ impl Grid {
                 format!("; it took {} down one after the other, so that it is taken for the cause", names.join(", "));
             decision = Decision::Fail { charge: Charge::Requeue, note };
         }
+        if id.stage == MAIN {
+            self.note_first(id, &decision, ended);
+        }
         self.carry_out(now, id, attempt.id, decision);
         if id.stage == MAIN {
             self.mind_breaker(now, id.job);
         }
         self.settle(now, id.job);
+    }
+
+    /// What the breaker learns from the end: the first failure of each chunk, until one succeeds.
+    fn note_first(&mut self, id: ChunkId, decision: &Decision, ended: &Ended) {
+        let Some(job) = self.jobs.get_mut(&id.job) else { return };
+        let first_time =
+            job.chunk(id).is_some_and(|chunk| chunk.failures == 0 && chunk.rule_uses.iter().all(|uses| *uses == 0));
+        let first = &mut job.row.first_chunks;
+        match decision {
+            Decision::Succeed => *first = FirstChunks { over: true, ..FirstChunks::default() },
+            Decision::Again { charge: Charge::Failure, .. } | Decision::Fail { .. } if first_time => {
+                let (reason, exit_code, message) = (ended.reason, ended.exit_code, ended.message.clone());
+                first.note_failure(Failure { chunk: id, reason, exit_code, message });
+            }
+            Decision::Again { .. } | Decision::Fail { .. } | Decision::FailJob => {}
+        }
     }
 
     fn carry_out(&mut self, now: Millis, id: ChunkId, attempt: AttemptId, decision: Decision) {

@@ -59,11 +59,25 @@ pub enum Act {
         who: String,
         act: PersonsAct,
     },
+    /// A person replaces the job file of a held job.
+    Edit(Edit),
     /// The server's own gather steps of a job are done (or cannot be).
     Gathered {
         job: JobId,
         result: Result<Vec<StoredFile>, String>,
     },
+}
+
+#[derive(Clone, Debug)]
+pub struct Edit {
+    pub who: String,
+    pub job: JobId,
+    /// As it would be submitted now; owner, request and hold stay those of the job.
+    pub submission: Box<Submission>,
+    /// What chunks do is another thing than before, not only how they are scheduled: results of both must not be mixed.
+    pub other_work: bool,
+    /// Succeeded chunks run again, too.
+    pub again: bool,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -128,6 +142,20 @@ pub enum Refusal {
     NotEnded(JobId),
     #[error("job {0} has ended")]
     Ended(JobId),
+    #[error("job {0} is not held; hold it first, so that nothing of it starts while it changes")]
+    NotHeld(JobId),
+    #[error(
+        "{running} of job {job} still run as they were submitted; wait for them, or cancel the job and submit a new one"
+    )]
+    StillRunning { job: JobId, running: String },
+    #[error("{why}; job {job} stays as it is: cancel it and submit the changed file as a new job")]
+    OtherShape { job: JobId, why: String },
+    #[error(
+        "{succeeded} of job {job} succeeded with another command, image, environment or input, and results of both must not be mixed; edit it with `--again` to run those again, too"
+    )]
+    WouldMix { job: JobId, succeeded: String },
+    #[error("job {0} cannot be limited to 0 chunks at once; hold it if nothing of it is to start")]
+    NoPlaces(JobId),
     #[error("runner {0} still holds work; drain it and wait, or remove it by force")]
     StillHolding(RunnerId),
     #[error("the job has {0} chunks; at most {max} are taken", max = dsg_schemas::limits::CHUNKS_PER_JOB)]

@@ -25,6 +25,8 @@ pub struct Grid {
     // Below: indexes that follow from the above and are proved by `check`.
     pub(crate) queue: Queue,
     pub(crate) resting: BTreeSet<(Millis, ChunkId)>,
+    /// Runners on which containers of an image have started; memory only, a hint for placing.
+    pub(crate) holders: BTreeMap<String, BTreeSet<RunnerId>>,
     pub(crate) timers: BTreeSet<(Millis, Timer)>,
     /// Jobs whose server steps are due and not yet announced.
     pub(crate) gather_due: BTreeSet<JobId>,
@@ -44,6 +46,7 @@ pub(crate) enum Timer {
 #[derive(Default)]
 pub(crate) struct Changes {
     pub meta: bool,
+    pub owners: bool,
     pub jobs: BTreeSet<JobId>,
     pub blocks: BTreeSet<(JobId, StageIndex, u32)>,
     pub chunks: BTreeSet<ChunkId>,
@@ -72,6 +75,7 @@ impl Grid {
     /// A refusal changes nothing. [`Refusal::NotLoaded`] asks for [`Grid::load_job`] and the same event again; refused once
     /// more, there is no such job.
     pub fn apply(&mut self, now: Millis, event: Event, effects: &mut Effects) -> Result<Answer, Refusal> {
+        self.queue.shares_mut().at(now);
         let answer = match event {
             Event::Submit(submission) => self.submit(now, *submission),
             Event::Join(join) => self.join(now, join),
@@ -88,10 +92,13 @@ impl Grid {
 
     /// Turns what changed into rows, each once however often it changed.
     fn write_out(&mut self, effects: &mut Effects) {
-        let Changes { meta, jobs, blocks, chunks, runners, rows, removed_jobs, visited, work_available } =
+        let Changes { meta, owners, jobs, blocks, chunks, runners, rows, removed_jobs, visited, work_available } =
             std::mem::take(&mut self.changes);
         if meta {
             effects.rows.insert(Key::Meta, Some(Row::Meta(self.meta.clone())));
+        }
+        if owners {
+            effects.rows.insert(Key::Owners, Some(Row::Owners(self.queue.shares_mut().rows())));
         }
         effects.rows.extend(rows);
         for id in jobs.iter().filter_map(|id| self.jobs.get(id)) {
@@ -125,6 +132,11 @@ impl Grid {
         effects.removed_jobs.extend(removed_jobs);
         effects.work_available |= work_available;
         effects.gather_due.extend(std::mem::take(&mut self.gather_due));
+    }
+
+    /// After how long a past use counts half in the order of owners; 0: the past does not count.
+    pub fn set_half_life(&mut self, half_life_ms: Millis) {
+        self.queue.shares_mut().set_half_life(half_life_ms);
     }
 
     /// An ended job leaves memory; its rows stay.
@@ -168,7 +180,7 @@ fn belongs_to(job: JobId, key: &Key, row: Option<&Row>) -> bool {
         Key::Job(id) | Key::Spec(id) | Key::Block(id, _, _) => *id == job,
         Key::Chunk(chunk) => chunk.job == job,
         Key::Attempt(_) => matches!(row, Some(Row::Attempt(row)) if row.chunk.job == job),
-        Key::Meta | Key::Runner(_) => false,
+        Key::Meta | Key::Owners | Key::Runner(_) => false,
     }
 }
 

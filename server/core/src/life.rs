@@ -106,6 +106,7 @@ impl Grid {
         job.row.state = state;
         job.row.why = why;
         job.row.held = false;
+        job.row.held_for = None;
         job.row.held_by = None;
         job.row.held_why = None;
         job.row.ended_ms = Some(now);

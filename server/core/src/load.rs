@@ -9,7 +9,7 @@ use crate::attempt::{Live, Standing};
 use crate::event::Millis;
 use crate::grid::{Grid, Timer};
 use crate::job::{Job, Stage};
-use crate::row::{AttemptRow, BLOCK, ChunkRow, JobRow, Key, Meta, Row};
+use crate::row::{AttemptRow, BLOCK, ChunkRow, JobRow, Key, Meta, OwnerRow, Row};
 use crate::runner::Runner;
 use crate::tick::LOOK_MS;
 
@@ -33,6 +33,7 @@ pub enum LoadError {
 #[derive(Default)]
 struct Rows {
     meta: Option<Meta>,
+    owners: BTreeMap<String, OwnerRow>,
     jobs: Vec<JobRow>,
     runners: Vec<crate::row::RunnerRow>,
     blocks: BTreeMap<(JobId, StageIndex, u32), Arc<[u8]>>,
@@ -45,8 +46,8 @@ impl Grid {
     /// that have not ended (more does no harm). Every lease gets a full period from now.
     pub fn load(now: Millis, rows: impl IntoIterator<Item = (Key, Row)>) -> Result<Grid, LoadError> {
         let mut rows = sort(rows)?;
-        let mut grid = Grid::default();
-        grid.meta = rows.meta.take().unwrap_or_default();
+        let mut grid = Grid { meta: rows.meta.take().unwrap_or_default(), ..Grid::default() };
+        grid.queue.shares_mut().load(now, std::mem::take(&mut rows.owners));
         grid.next_session = grid.meta.next_session;
         for row in std::mem::take(&mut rows.runners) {
             grid.runners.insert(row.id, Runner::new(row, now));
@@ -61,6 +62,7 @@ impl Grid {
                 grid.load_one(now, row, &mut rows)?;
             }
         }
+        grid.queue.shares_mut().loaded();
         grid.changes = Default::default();
         Ok(grid)
     }
@@ -209,6 +211,7 @@ fn sort(given: impl IntoIterator<Item = (Key, Row)>) -> Result<Rows, LoadError> 
     for (key, row) in given {
         match (key, row) {
             (Key::Meta, Row::Meta(row)) => rows.meta = Some(row),
+            (Key::Owners, Row::Owners(row)) => rows.owners = row,
             (Key::Job(_), Row::Job(row)) => rows.jobs.push(*row),
             (Key::Spec(_), Row::Spec(_)) => {}
             (Key::Block(job, stage, number), Row::Block(block)) => {

@@ -2,7 +2,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use dsg_schemas::api::ChunkState;
-use dsg_schemas::ids::{AttemptId, ChunkId, RunnerId};
+use dsg_schemas::ids::{AttemptId, ChunkId, RunnerId, StageIndex};
 
 use crate::attempt::{Live, Standing};
 use crate::event::{Millis, Start};
@@ -12,15 +12,18 @@ use crate::needs::{Used, choose_gpus, hit, misfit};
 use crate::queue::{ClassId, StageKey};
 use crate::row::AttemptRow;
 use crate::runner::Runner;
+use crate::share::OverLimit;
 
 /// Starts in one answer: each carries its items, and a runner asks again at once.
 const STARTS: usize = 64;
-/// Attempts on one runner: above it, its host has no processes left for anything else.
-const HOLDS: usize = 1024;
 /// A stage of which nothing ran for this long, though a runner could hold a chunk of it when empty, gets that runner reserved.
 pub(crate) const STARVED_MS: Millis = 600_000;
 /// How long a chunk waits for a preferred runner that has room and does not come for it.
 pub(crate) const PREFER_MS: Millis = 30_000;
+/// The same for a runner that already holds image and inputs: about as long as it takes to get small ones.
+pub(crate) const AT_HAND_MS: Millis = 5_000;
+/// A runner that holds a sync open speaks at least this often.
+const IN_TOUCH_MS: Millis = 25_000;
 /// Chunks looked at in one stage for one that this runner has not failed before.
 const LOOKED_AT: usize = 1024;
 
@@ -56,7 +59,7 @@ impl Grid {
     /// The chunk that this runner gets next: the first in order that may and can run there.
     fn next_for(&mut self, now: Millis, id: RunnerId, pass: &mut Pass) -> Option<ChunkId> {
         let runner = self.runners.get(&id)?;
-        if self.queue.is_empty() || !runner.takes_work(now) || runner.holds.len() >= HOLDS {
+        if self.queue.is_empty() || !runner.takes_work(now) || runner.holds.len() >= runner.most_holds() {
             return None;
         }
         match self.look(now, runner, pass) {
@@ -72,7 +75,7 @@ impl Grid {
     }
 
     fn look(&self, now: Millis, runner: &Runner, pass: &mut Pass) -> Next {
-        for classes in self.queue.groups() {
+        for (owner, classes) in self.queue.groups() {
             // Of a class without room only the first stage is looked at: those behind it wait for the same.
             let mut passed = BTreeSet::new();
             loop {
@@ -84,6 +87,10 @@ impl Grid {
                     }
                 }
                 let Some((stage, class)) = head else { break };
+                if self.over_limit(owner, class).is_some() {
+                    passed.insert(class);
+                    continue;
+                }
                 if self.is_full(runner, class, pass).is_some() {
                     if self.is_starved(now, stage, runner) {
                         return Next::Reserve(stage);
@@ -109,6 +116,11 @@ impl Grid {
         let found = misfit(&runner.row.name, &runner.row.facts, &runner.used, &rules.needs, &rules.constraints)?;
         pass.full.insert(class, found.is_for_ever());
         Some(found.is_for_ever())
+    }
+
+    /// Why the owner may have no more chunk of the class at present.
+    pub(crate) fn over_limit(&self, owner: &str, class: ClassId) -> Option<OverLimit> {
+        self.queue.shares().over_limit(owner, &self.queue.class(class)?.needs)
     }
 
     /// Whether this runner must be kept free for a stage that smaller chunks would starve.
@@ -137,7 +149,8 @@ impl Grid {
             return None;
         }
         let first = stage.ready.first()?;
-        if self.better_runner(now, job, ChunkId { job: job.row.id, stage: index, index: first }, runner).is_some() {
+        let id = ChunkId { job: job.row.id, stage: index, index: first };
+        if self.better_runner(now, job, id, runner).or_else(|| self.runner_at_hand(now, job, id, runner)).is_some() {
             return None;
         }
         let gate = job.gate(index);
@@ -158,15 +171,36 @@ impl Grid {
         if now.saturating_sub(job.waits_since(chunk).max(stage.placed_ms)) > PREFER_MS {
             return None;
         }
-        let other = self.runners.values().find(|other| {
-            let facts = &other.row.facts;
-            let here = stage.on_runner.get(&other.row.id).copied().unwrap_or(0);
-            hit(prefer, &other.row.name, facts).is_some()
-                && policy.per_runner.is_none_or(|limit| here < limit)
-                && misfit(&other.row.name, facts, &other.used, &stage.needs, &policy.constraints).is_none()
-                && other.takes_work(now)
-        });
+        let preferred = |other: &&Runner| hit(prefer, &other.row.name, &other.row.facts).is_some();
+        let other = self.runners.values().filter(preferred).find(|other| self.has_room(now, job, chunk.stage, other));
         other.map(|other| other.row.id)
+    }
+
+    /// A runner with room on which containers of this image (best of this very job) have started, if none has on this one. It
+    /// need not get what this one would first have to pull.
+    pub(crate) fn runner_at_hand(&self, now: Millis, job: &Job, chunk: ChunkId, runner: &Runner) -> Option<RunnerId> {
+        let holders = self.holders.get(&job.row.image)?;
+        if holders.contains(&runner.row.id) {
+            return None;
+        }
+        let stage = job.stage(chunk.stage)?;
+        if now.saturating_sub(job.waits_since(chunk).max(stage.placed_ms)) > AT_HAND_MS {
+            return None;
+        }
+        let in_touch = |other: &&Runner| now.saturating_sub(other.heard) <= IN_TOUCH_MS;
+        let mut others = job.started_on.iter().chain(holders).filter_map(|id| self.runners.get(id)).filter(in_touch);
+        others.find(|other| self.has_room(now, job, chunk.stage, other)).map(|other| other.row.id)
+    }
+
+    /// Whether the runner could start one more chunk of the stage now.
+    fn has_room(&self, now: Millis, job: &Job, index: StageIndex, runner: &Runner) -> bool {
+        let (Some(stage), Some(policy)) = (job.stage(index), job.row.policy(index)) else { return false };
+        let (name, facts) = (&runner.row.name, &runner.row.facts);
+        let here = stage.on_runner.get(&runner.row.id).copied().unwrap_or(0);
+        policy.per_runner.is_none_or(|limit| here < limit)
+            && misfit(name, facts, &runner.used, &stage.needs, &policy.constraints).is_none()
+            && runner.holds.len() < runner.most_holds()
+            && runner.takes_work(now)
     }
 
     /// Another runner that could have the chunk, if it failed on this one and the job avoids such runners.
@@ -185,8 +219,9 @@ impl Grid {
         let runner = self.runners.get(&runner_id)?;
         let name = runner.row.name.clone();
         let job = self.jobs.get(&chunk.job)?;
-        let needs = job.stage(chunk.stage)?.needs.clone();
+        let (needs, edits) = (job.stage(chunk.stage)?.needs.clone(), job.row.edits);
         let gpus = choose_gpus(&runner.row.facts, &runner.used, &needs);
+        self.first_start(chunk);
         // Only a lost attempt can be left of a chunk that waits: from now on it is fenced.
         self.fence_lost(chunk);
         self.meta.next_attempt = self.meta.next_attempt.max(1);
@@ -214,6 +249,7 @@ impl Grid {
             runner_name: name,
             gpus: gpus.clone(),
             leased_ms: now,
+            edits,
             seen: false,
             started_ms: None,
             ended_ms: None,

@@ -7,6 +7,7 @@ use dsg_schemas::ids::{JobId, StageIndex};
 use dsg_schemas::spec::Constraints;
 
 use crate::policy::{Needs, StagePolicy};
+use crate::share::Shares;
 
 /// What decides alone whether a runner can hold a chunk: stages with the same needs and constraints share one.
 pub(crate) struct Class {
@@ -29,8 +30,7 @@ pub(crate) struct Queue {
     ids: BTreeMap<(Needs, String), ClassId>,
     next: u64,
     ready: BTreeMap<Reverse<u8>, ByOwner>,
-    /// What each owner's current attempts reserve.
-    used_cpus_milli: BTreeMap<String, u64>,
+    shares: Shares,
 }
 
 impl Queue {
@@ -112,39 +112,23 @@ impl Queue {
         self.ready.is_empty()
     }
 
-    /// Groups in the order in which they are served: by priority, then the owner who uses least. Within a group the oldest
-    /// job comes first.
-    pub fn groups(&self) -> impl Iterator<Item = &ByClass> {
+    /// Groups in the order in which they are served, each with its owner: by priority, then the owner who has had least. Within
+    /// a group the oldest job comes first.
+    pub fn groups(&self) -> impl Iterator<Item = (&str, &ByClass)> {
         self.ready.values().flat_map(|owners| {
             let mut order: Vec<(u64, &String, &ByClass)> =
-                owners.iter().map(|(owner, classes)| (self.used_by(owner), owner, classes)).collect();
-            order.sort_by_key(|(used, owner, _)| (*used, *owner));
-            order.into_iter().map(|(_, _, classes)| classes)
+                owners.iter().map(|(owner, classes)| (self.shares.had_by(owner), owner, classes)).collect();
+            order.sort_by_key(|(had, owner, _)| (*had, *owner));
+            order.into_iter().map(|(_, owner, classes)| (owner.as_str(), classes))
         })
     }
 
-    /// The measure of fair share.
-    pub fn used_by(&self, owner: &str) -> u64 {
-        self.used_cpus_milli.get(owner).copied().unwrap_or(0)
+    pub fn shares(&self) -> &Shares {
+        &self.shares
     }
 
-    pub fn use_more(&mut self, owner: &str, cpus_milli: u64) {
-        match self.used_cpus_milli.get_mut(owner) {
-            Some(used) => *used = used.saturating_add(cpus_milli),
-            None => _ = self.used_cpus_milli.insert(owner.to_owned(), cpus_milli),
-        }
-    }
-
-    pub fn use_less(&mut self, owner: &str, cpus_milli: u64) {
-        let Some(used) = self.used_cpus_milli.get_mut(owner) else { return };
-        *used = used.saturating_sub(cpus_milli);
-        if *used == 0 {
-            self.used_cpus_milli.remove(owner);
-        }
-    }
-
-    pub fn shares(&self) -> &BTreeMap<String, u64> {
-        &self.used_cpus_milli
+    pub fn shares_mut(&mut self) -> &mut Shares {
+        &mut self.shares
     }
 }
 

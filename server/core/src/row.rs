@@ -2,7 +2,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use dsg_schemas::api::{JobState, Tally};
+use dsg_schemas::api::{HoldReason, JobState, Tally};
 use dsg_schemas::ids::{AttemptId, ChunkId, JobId, RunnerId, StageIndex};
 use dsg_schemas::reason::EndReason;
 use dsg_schemas::wire::{Ended, Facts, StoredFile};
@@ -16,6 +16,7 @@ pub const BLOCK: u32 = 4096;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Key {
     Meta,
+    Owners,
     Job(JobId),
     /// The job as the shell keeps it (spec text, spec, items).
     Spec(JobId),
@@ -30,6 +31,8 @@ pub enum Key {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Row {
     Meta(Meta),
+    /// By name; of those of whom something is to be remembered.
+    Owners(BTreeMap<String, OwnerRow>),
     Job(Box<JobRow>),
     Spec(Arc<[u8]>),
     Block(Arc<[u8]>),
@@ -48,6 +51,23 @@ pub struct Meta {
     pub next_session: u64,
 }
 
+/// An owner of jobs: what they used, and what they may use at once.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OwnerRow {
+    /// Milli-cpu-milliseconds until `at_ms`, older ones counted less. From then on current attempts tell.
+    pub used: u64,
+    pub at_ms: u64,
+    #[serde(default)]
+    pub limit: Option<OwnerLimit>,
+}
+
+/// What the attempts of one owner may reserve at once, all jobs together.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OwnerLimit {
+    pub cpus_milli: Option<u64>,
+    pub gpus: Option<u32>,
+}
+
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct JobRow {
     pub id: JobId,
@@ -58,14 +78,22 @@ pub struct JobRow {
     pub image: String,
     pub priority: u8,
     pub state: JobState,
-    /// A person's hold.
+    /// Nothing more of it starts until it is released.
     pub held: bool,
+    #[serde(default)]
+    pub held_for: Option<HoldReason>,
     /// Who holds it.
     #[serde(default)]
     pub held_by: Option<String>,
     /// Why it is held, if it was not a person who held it.
     #[serde(default)]
     pub held_why: Option<String>,
+    /// How often its job file was replaced.
+    #[serde(default)]
+    pub edits: u32,
+    /// How its first chunks did.
+    #[serde(default)]
+    pub first_chunks: FirstChunks,
     /// The canary has succeeded, or a person released the job all the same: every chunk may start.
     #[serde(default)]
     pub canary_over: bool,
@@ -101,6 +129,28 @@ pub struct JobRow {
     pub submitted_ms: u64,
     pub started_ms: Option<u64>,
     pub ended_ms: Option<u64>,
+}
+
+/// What the breaker watches until the first chunk succeeds: whether all of them fail in the same way.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FirstChunks {
+    /// Chunks that a runner was given.
+    pub started: u32,
+    /// Chunks that failed at least once, all of them like this one.
+    pub failed: u32,
+    pub like: Option<Failure>,
+    /// A chunk succeeded, failures differ, or a person wants the job to run all the same: nothing is watched any more.
+    pub over: bool,
+}
+
+/// A failure, as far as another can be the same.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// The first one that failed so.
+    pub chunk: ChunkId,
+    pub reason: EndReason,
+    pub exit_code: Option<i32>,
+    pub message: String,
 }
 
 /// Why and when a chunk ended that had no attempt.
@@ -155,6 +205,9 @@ pub struct AttemptRow {
     pub runner_name: String,
     pub gpus: Vec<String>,
     pub leased_ms: u64,
+    /// Edits of the job before it: by which revision of the job file it runs.
+    #[serde(default)]
+    pub edits: u32,
     /// The runner said at least once that it has it.
     pub seen: bool,
     pub started_ms: Option<u64>,

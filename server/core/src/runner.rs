@@ -11,6 +11,9 @@ use crate::event::Millis;
 use crate::grid::Grid;
 use crate::row::RunnerRow;
 
+/// Attempts on one runner: above it, its host has no processes left for anything else.
+const HOLDS: usize = 1024;
+
 pub(crate) struct Runner {
     pub row: RunnerRow,
     /// Memory only: after a start every runner says hello again.
@@ -89,6 +92,11 @@ impl Runner {
 
     pub fn takes_work(&self, now: Millis) -> bool {
         self.state(now).0 == RunnerState::Ready
+    }
+
+    /// Attempts that it may hold at most.
+    pub fn most_holds(&self) -> usize {
+        if self.sick.is_on_trial() { 1 } else { HOLDS }
     }
 }
 

@@ -1,5 +1,5 @@
 //! Submit: a checked job becomes rows, one state byte per chunk, and a place in the queue.
-use dsg_schemas::api::{ChunkState, JobState, Tally};
+use dsg_schemas::api::{ChunkState, HoldReason, JobState, Tally};
 use dsg_schemas::ids::{GATHER, JobId, MAIN, StageIndex};
 use dsg_schemas::limits::CHUNKS_PER_JOB;
 
@@ -8,7 +8,7 @@ use crate::grid::{Grid, Timer};
 use crate::job::{Job, Stage};
 use crate::needs::{Used, misfit};
 use crate::policy::{StagePolicy, Submission};
-use crate::row::{BLOCK, JobRow, Key, Row};
+use crate::row::{BLOCK, FirstChunks, JobRow, Key, Row};
 
 impl Grid {
     pub(crate) fn submit(&mut self, now: Millis, submission: Submission) -> Result<Answer, Refusal> {
@@ -107,8 +107,11 @@ fn row_of(now: Millis, id: JobId, submission: Submission) -> JobRow {
         priority,
         state: if hold { JobState::Held } else { JobState::Waiting },
         held: hold,
+        held_for: hold.then_some(HoldReason::Submitted),
         held_by: hold.then(|| owner.clone()),
         held_why: None,
+        edits: 0,
+        first_chunks: FirstChunks::default(),
         canary_over: false,
         released_ms: None,
         retried_ms: None,

@@ -2,13 +2,16 @@
 use std::collections::BTreeSet;
 
 use dsg_schemas::api::ChunkState;
-use dsg_schemas::ids::{AttemptId, RunnerId, SessionId};
+use dsg_schemas::ids::{AttemptId, JobId, RunnerId, SessionId};
 use dsg_schemas::reason::EndReason;
 use dsg_schemas::wire::{AttemptReport, Ended, Phase, StopOrder};
 
 use crate::attempt::Standing;
 use crate::event::{Millis, Orders, Refusal, Report, Start, Sync};
 use crate::grid::Grid;
+
+/// Images of which is remembered who holds them.
+const IMAGES: usize = 1_000;
 
 impl Grid {
     pub(crate) fn sync(&mut self, now: Millis, sync: Sync) -> Result<Orders, Refusal> {
@@ -102,8 +105,8 @@ impl Grid {
         if news {
             self.write_attempt(id);
         }
-        if let Some(job) = self.jobs.get_mut(&chunk.job).filter(|_| news && started.is_some()) {
-            job.started_on.insert(runner);
+        if news && started.is_some() {
+            self.note_holder(chunk.job, runner);
         }
         let before = self.state(chunk);
         if current && before.is_some_and(|before| before < state) {
@@ -112,6 +115,16 @@ impl Grid {
         if current && started.is_some() {
             self.job_started(now, chunk.job);
         }
+    }
+
+    /// A container of the job has started there: what it needs is at hand.
+    fn note_holder(&mut self, job: JobId, runner: RunnerId) {
+        let Some(job) = self.jobs.get_mut(&job) else { return };
+        job.started_on.insert(runner);
+        if !self.holders.contains_key(&job.row.image) && self.holders.len() >= IMAGES {
+            self.holders.pop_first();
+        }
+        self.holders.entry(job.row.image.clone()).or_default().insert(runner);
     }
 
     /// The runner does not have an attempt that we count it to hold.

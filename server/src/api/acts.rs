@@ -4,6 +4,7 @@ use dsg_core::event::{self, Answer, Event};
 use dsg_schemas::api::{Act, Acted, Retries, Role};
 use dsg_schemas::ids::JobId;
 
+use super::tokens::NAME_CHARS;
 use crate::app::{App, Shared};
 use crate::auth::Caller;
 use crate::failure::{Failure, Reply};
@@ -18,6 +19,18 @@ pub async fn perform(app: &Shared, caller: Caller, act: Act) -> Reply<Acted> {
     match &act {
         Act::Cancel { job } | Act::Hold { job } | Act::Release { job } | Act::Delete { job } => {
             may_touch(app, &caller, *job).await?;
+        }
+        Act::LimitJob { job, parallelism: _ } => may_touch(app, &caller, *job).await?,
+        Act::LimitOwner { owner, .. } => {
+            if !caller.is_at_least(Role::Operator) {
+                return Err(Failure::forbidden(
+                    "limits of owners are an operator's; ask one, or an admin for that role",
+                ));
+            }
+            if owner.is_empty() || owner.chars().count() > NAME_CHARS || owner.chars().any(char::is_control) {
+                let detail = format!("an owner is named by up to {NAME_CHARS} characters, or `*` for everyone");
+                return Err(Failure::bad_request(detail));
+            }
         }
         Act::Retry { job, which } => {
             may_touch(app, &caller, *job).await?;
@@ -36,13 +49,17 @@ pub async fn perform(app: &Shared, caller: Caller, act: Act) -> Reply<Acted> {
     let (who, said) = (caller.name, format!("{act:?}"));
     let answer = app.engine.apply(Event::Act(event::Act::Person { who: who.clone(), act })).await?;
     tracing::info!(?who, act = ?said, "act");
+    acted(answer)
+}
+
+pub fn acted(answer: Answer) -> Reply<Acted> {
     match answer {
         Answer::Acted(acted) => Ok(acted),
         other => Err(Failure::internal("act", format!("unexpected answer {other:?}"))),
     }
 }
 
-async fn may_touch(app: &Shared, caller: &Caller, job: JobId) -> Reply<()> {
+pub async fn may_touch(app: &Shared, caller: &Caller, job: JobId) -> Reply<()> {
     if caller.is_at_least(Role::Operator) {
         return Ok(());
     }

@@ -2,7 +2,7 @@
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use dsg_core::QueueFilter;
-use dsg_schemas::api::{Overview, Page, QueueEntry, RunnerState, RunnerView, Whoami};
+use dsg_schemas::api::{Overview, OwnerView, Page, QueueEntry, RunnerState, RunnerView, Whoami};
 use dsg_schemas::ids::JobId;
 use dsg_schemas::limits;
 use dsg_schemas::wire::PROTOCOL;
@@ -88,6 +88,10 @@ pub async fn queue_page(app: &Shared, query: QueueQuery) -> Reply<Page<QueueEntr
         app.engine.ask(move |grid, now| grid.queue(now, &filter)).await?
     };
     Ok(Page { rows, next: more.then(|| (skip + limit).to_string()) })
+}
+
+pub async fn owners(State(app): State<App>) -> Json<Vec<OwnerView>> {
+    Json(app.engine.summary().owners.clone())
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]

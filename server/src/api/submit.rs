@@ -4,17 +4,19 @@ use std::io::{Error, ErrorKind, Read};
 use std::sync::Arc;
 
 use axum::extract::State;
-use dsg_core::event::{Answer, Event};
-use dsg_schemas::api::{Checked, Submit, Submitted, Upload, Uploads};
+use dsg_core::event::{self, Answer, Event};
+use dsg_schemas::api::{Act, Checked, EditJob, Edited, Submit, Submitted, Upload, Uploads};
+use dsg_schemas::ids::JobId;
 use dsg_schemas::spec::{self, Plan, Sources};
 use http::StatusCode;
 
+use super::acts;
 use crate::app::{App, Shared};
 use crate::auth::Caller;
 use crate::blobs::BlobStore;
 use crate::convert;
 use crate::failure::{Failure, Reply};
-use crate::web::Json;
+use crate::web::{In, Json};
 
 /// Chunks that check shows.
 const FIRST: u32 = 3;
@@ -53,12 +55,7 @@ pub async fn submitted(app: &Shared, caller: &Caller, submit: Submit) -> Reply<S
     let request = submit.request.as_ref().map(|request| format!("{}/{request}", caller.name));
     all_uploaded(&app.blobs, &submit.uploads)?;
     let plan = plan(app, submit).await?;
-    if let Some(table) = plan.table().map(<[u8]>::to_vec) {
-        let blobs = app.blobs.clone();
-        let write =
-            move || blobs.write(&table).map(drop).map_err(|error| Failure::internal("store the rows of a job", error));
-        app.blocking("store the rows of a job", write).await?;
-    }
+    store_table(app, &plan).await?;
     let warnings = warnings(app, &plan).await?;
     let spec = plan.to_bytes().into();
     let submission = convert::submission(&plan.job, plan.chunks, caller.name.clone(), request, spec);
@@ -69,6 +66,65 @@ pub async fn submitted(app: &Shared, caller: &Caller, submit: Submit) -> Reply<S
         }
         other => Err(Failure::internal("submit", format!("unexpected answer {other:?}"))),
     }
+}
+
+pub async fn edit(
+    State(app): State<App>,
+    caller: Caller,
+    In(job): In<u64>,
+    Json(edit): Json<EditJob>,
+) -> Reply<Json<Edited>> {
+    edited(&app, &caller, JobId(job), edit).await.map(Json)
+}
+
+/// For the API and the page alike.
+pub async fn edited(app: &Shared, caller: &Caller, job: JobId, edit: EditJob) -> Reply<Edited> {
+    let EditJob { spec, set, uploads, release, again } = edit;
+    acts::may_touch(app, caller, job).await?;
+    all_uploaded(&app.blobs, &uploads)?;
+    let before = app.plan(job).await?;
+    let plan = plan(app, Submit { spec, set, uploads, request: None }).await?;
+    let other_work = !plan.does_the_same_as(&before);
+    let mut plan = Arc::unwrap_or_clone(plan);
+    if !other_work {
+        plan.keep_seed_of(&before);
+    }
+    store_table(app, &plan).await?;
+    let warnings = warnings(app, &plan).await?;
+    let message = match plan.to_bytes() {
+        // Sent again after a lost answer.
+        same if same == before.to_bytes() => format!("job {job} has this file already"),
+        spec => replace(app, caller, (job, again), (&plan, other_work), spec).await?,
+    };
+    tracing::info!(%job, who = ?caller.name, other_work, again, release, "edit");
+    if !release {
+        return Ok(Edited { message, warnings });
+    }
+    let released = acts::perform(app, caller.clone(), Act::Release { job }).await?;
+    Ok(Edited { message: format!("{message}; {}", released.message), warnings })
+}
+
+async fn replace(
+    app: &Shared,
+    caller: &Caller,
+    (job, again): (JobId, bool),
+    (plan, other_work): (&Plan, bool),
+    spec: Vec<u8>,
+) -> Reply<String> {
+    let submission = Box::new(convert::submission(&plan.job, plan.chunks, caller.name.clone(), None, spec.into()));
+    let edit = event::Edit { who: caller.name.clone(), job, submission, other_work, again };
+    let acted = acts::acted(app.engine.apply(Event::Act(event::Act::Edit(edit))).await?)?;
+    app.plans.forget(job);
+    Ok(acted.message)
+}
+
+/// The rows of a table that the plan was made from, where it was.
+async fn store_table(app: &Shared, plan: &Plan) -> Reply<()> {
+    let Some(table) = plan.table().map(<[u8]>::to_vec) else { return Ok(()) };
+    let blobs = app.blobs.clone();
+    let write =
+        move || blobs.write(&table).map(drop).map_err(|error| Failure::internal("store the rows of a job", error));
+    app.blocking("store the rows of a job", write).await
 }
 
 async fn plan(app: &Shared, submit: Submit) -> Reply<Arc<Plan>> {

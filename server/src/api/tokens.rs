@@ -17,7 +17,7 @@ const JOIN_HOURS: u64 = 1;
 const MOST_HOURS: u64 = 87_600;
 /// More hosts than any lab has.
 const MOST_USES: u32 = 10_000;
-const NAME_CHARS: usize = 120;
+pub const NAME_CHARS: usize = 120;
 /// Long enough to copy a URL from one window to another.
 pub const LINK_MS: u64 = 15 * 60_000;
 

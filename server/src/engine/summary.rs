@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use dsg_core::row::JobRow;
-use dsg_schemas::api::{QueueEntry, RunnerView};
+use dsg_schemas::api::{OwnerView, QueueEntry, RunnerView};
 use dsg_schemas::ids::JobId;
 
 #[derive(Clone, Debug, Default)]
@@ -18,6 +18,8 @@ pub struct Summary {
     pub queue: Vec<QueueEntry>,
     /// There is more behind these.
     pub queue_goes_on: bool,
+    /// Those who use or used something lately, or have a limit; the one who comes next first.
+    pub owners: Vec<OwnerView>,
     /// Jobs that have not ended.
     pub open_jobs: BTreeMap<JobId, Arc<JobRow>>,
 }

@@ -70,11 +70,12 @@ pub fn start(
     doors: Arc<Doors>,
     banners: Arc<Banners>,
     outbox: Outbox,
+    half_life_ms: u64,
 ) -> Result<(Engine, thread::JoinHandle<()>), StartError> {
     let (sender, messages) = sync_channel(QUEUE);
     let (summary, summaries) = watch::channel(Arc::default());
     let (work, works) = watch::channel(0);
-    let state = State::load(&store, clock.now_ms())?;
+    let state = State::load(&store, clock.now_ms(), half_life_ms)?;
     let mut thread = Thread {
         store,
         clock,
@@ -89,6 +90,7 @@ pub fn start(
         publish_at: Instant::now(),
         summary_took: Duration::ZERO,
         reopen_at: Instant::now(),
+        half_life_ms,
     };
     thread.publish_book();
     thread.publish();
@@ -107,7 +109,7 @@ struct State {
 }
 
 impl State {
-    fn load(store: &Store, now_ms: u64) -> Result<State, StartError> {
+    fn load(store: &Store, now_ms: u64, half_life_ms: u64) -> Result<State, StartError> {
         let (rows, auth) = store.read(|rows| Ok((rows.live_rows()?, rows.auth()?)))?;
         let mut book = Book::load(auth)?;
         book.follow(rows.iter().map(|(key, row)| (key, Some(row))));
@@ -115,7 +117,8 @@ impl State {
         for (key, row) in &rows {
             follow_job(&mut open_jobs, *key, Some(row));
         }
-        let grid = Grid::load(now_ms, rows).map_err(|error| StartError::Rows(error.to_string()))?;
+        let mut grid = Grid::load(now_ms, rows).map_err(|error| StartError::Rows(error.to_string()))?;
+        grid.set_half_life(half_life_ms);
         Ok(State { grid, book, open_jobs })
     }
 }
@@ -151,6 +154,8 @@ struct Thread {
     publish_at: Instant,
     summary_took: Duration,
     reopen_at: Instant,
+    /// Of what owners used.
+    half_life_ms: u64,
 }
 
 /// A grid that panicked half-way is not to be trusted, and must not be written: the rows on disk are whole.
@@ -344,7 +349,7 @@ impl Thread {
             return;
         }
         let loaded = self.store.reopen().map_err(StartError::from);
-        match loaded.and_then(|()| State::load(&self.store, self.clock.now_ms())) {
+        match loaded.and_then(|()| State::load(&self.store, self.clock.now_ms(), self.half_life_ms)) {
             Ok(state) => {
                 self.state = Some(state);
                 self.banners.hide("store");
@@ -381,10 +386,12 @@ impl Thread {
                     let first = QueueFilter { limit: limits::PAGE_ROWS, ..QueueFilter::default() };
                     (next.queue, next.queue_goes_on) = state.grid.queue(now_ms, &first);
                     next.open_jobs = state.open_jobs.clone();
+                    next.owners = state.grid.owner_views();
                 }
                 None => {
                     next.runners = summary.runners.clone();
                     next.open_jobs = summary.open_jobs.clone();
+                    next.owners = summary.owners.clone();
                 }
             }
             *summary = Arc::new(next);

@@ -89,7 +89,10 @@ fn actions(detail: &JobDetail) -> Markup {
         div.actions {
             @if again > 0 { (act("retry_failed", &failed).button()) } @else if gather_failed { (act("retry_failed", "Gather again").button()) }
             @match job.state {
-                JobState::Held => (act("release", "Release").button()),
+                JobState::Held => {
+                    (act("release", "Release").button())
+                    @if tally.active() == 0 { a.button href=(SafeUrl::fixed("/submit").with("edit", &job.id.to_string())) { "Edit" } }
+                }
                 JobState::Waiting | JobState::Running if tally.waiting > 0 => (act("hold", "Hold").button()),
                 _ => {}
             }
@@ -120,6 +123,8 @@ fn progress(now_ms: u64, detail: &JobDetail) -> Markup {
                 @if let Some(ended_ms) = job.ended_ms { div { dt { "Ended" } dd { (words::time(now_ms, ended_ms)) } } }
                 div { dt { "Image" } dd.mono.anywhere { (Shown(&job.image)) } }
                 div { dt { "Priority" } dd { (job.priority) } }
+                @if let Some(limit) = detail.parallelism { div { dt { "At once" } dd { "at most " (words::counted(limit.into(), "chunk")) } } }
+                @if detail.revision > 1 { div { dt { "Job file" } dd { "revision " (detail.revision) } } }
                 @if !job.labels.is_empty() { div { dt { "Labels" } dd { @for (key, value) in &job.labels { span.tag { (Shown(key)) "=" (Shown(value)) } } } } }
             }
         } }

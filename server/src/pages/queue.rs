@@ -1,5 +1,5 @@
 //! What waits, in the order in which it will start, and why it has not.
-use dsg_schemas::api::{Page, QueueEntry};
+use dsg_schemas::api::{OwnerView, Page, QueueEntry};
 use maud::{Markup, html};
 
 use super::frame::{Frame, Here};
@@ -8,7 +8,7 @@ use super::url::SafeUrl;
 use super::words;
 
 /// `before`: entries on the pages before this one.
-pub fn page(frame: Frame<'_>, found: &Page<QueueEntry>, before: usize) -> Markup {
+pub fn page(frame: Frame<'_>, found: &Page<QueueEntry>, before: usize, owners: &[OwnerView]) -> Markup {
     let entries = &found.rows;
     let waiting: u64 = entries.iter().map(|entry| entry.waiting).sum();
     frame.page(
@@ -34,8 +34,43 @@ pub fn page(frame: Frame<'_>, found: &Page<QueueEntry>, before: usize) -> Markup
                     }
                 }
             }
+            (shares(owners))
         },
     )
+}
+
+/// Who comes next among those with work of the same priority, and why.
+fn shares(owners: &[OwnerView]) -> Markup {
+    html! {
+        @if !owners.is_empty() {
+            section #shares.panel data-live aria-labelledby="shares-title" {
+                header { h2 #shares-title { "Shares" } span.dim.small { "who had least comes first: what runs now and the average of the past together" } }
+                div.scroll { table {
+                    thead { tr { th { "Owner" } th.number { "CPUs now" } th.number { "GPUs now" } th.number { "CPUs on average" } th { "Limit" } } }
+                    tbody { @for owner in owners {
+                        tr data-key={ "owner-" (Shown(&owner.owner)) } {
+                            td { @if owner.owner == "*" { "everyone without a limit of their own" } @else { (Shown(&shortened(&owner.owner, 40))) } }
+                            td.number { (words::cores(owner.used_cpus_milli)) }
+                            td.number { (owner.used_gpus) }
+                            td.number { (words::cores(owner.average_cpus_milli)) }
+                            td { (limit(owner)) }
+                        }
+                    } }
+                } }
+            }
+        }
+    }
+}
+
+fn limit(owner: &OwnerView) -> Markup {
+    html! { @match (owner.limit_cpus_milli, owner.limit_gpus) {
+        (None, None) => span.dim { "none" },
+        (cpus, gpus) => {
+            @if let Some(cpus) = cpus { (words::cores(cpus)) " CPUs" }
+            @if cpus.is_some() && gpus.is_some() { ", " }
+            @if let Some(gpus) = gpus { (words::counted(gpus.into(), "GPU")) }
+        }
+    } }
 }
 
 fn row(place: usize, entry: &QueueEntry) -> Markup {

@@ -170,6 +170,9 @@ pub fn job(kind: Kind) -> JobDetail {
         ),
         gather: None,
         gathered: files(kind),
+        parallelism: Some(40),
+        revision: 2,
+        held_for: None,
         held_why: None,
         gather_problem: (kind == Kind::Hostile).then(|| text(kind, "headers differ")),
         why: (kind != Kind::Typical).then(|| text(kind, "No runner is ready: the grid has none that is in touch.")),
@@ -199,6 +202,7 @@ fn attempt(kind: Kind, number: u32, reason: Option<EndReason>) -> AttemptView {
     AttemptView {
         id: AttemptId(900 + u64::from(number)),
         number,
+        revision: 1,
         runner: RunnerId(3),
         runner_name: text(kind, "gpu-box"),
         phase: if reason.is_some() { "ended" } else { "running" }.to_owned(),
@@ -392,6 +396,25 @@ pub fn queue(kind: Kind) -> Vec<QueueEntry> {
         Kind::Empty => vec![],
         Kind::Many => (0..100).map(entry).collect(),
         _ => vec![entry(0), entry(1)],
+    }
+}
+
+pub fn owners(kind: Kind) -> Vec<OwnerView> {
+    let one = |owner: String, limit_cpus_milli, limit_gpus| OwnerView {
+        owner,
+        used_cpus_milli: 12_500,
+        used_gpus: 2,
+        average_cpus_milli: 3_141,
+        limit_cpus_milli,
+        limit_gpus,
+    };
+    match kind {
+        Kind::Empty => vec![],
+        _ => vec![
+            one(text(kind, "mara"), None, None),
+            one(text(kind, "otto"), Some(16_000), Some(1)),
+            one("*".into(), Some(8_000), None),
+        ],
     }
 }
 

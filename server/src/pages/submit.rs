@@ -2,6 +2,7 @@
 use std::collections::BTreeSet;
 
 use dsg_schemas::api::{Checked, ChunkPlan, Problem, SpecProblem, Uploads};
+use dsg_schemas::ids::JobId;
 use maud::{Markup, html};
 
 use super::frame::{Frame, Here};
@@ -19,6 +20,10 @@ pub struct Draft {
     pub uploads: Uploads,
     /// Random, made with the form: the same form sent twice gives one job.
     pub request: String,
+    /// The held job whose file this replaces.
+    pub edit: Option<JobId>,
+    /// Succeeded chunks of it run again, too.
+    pub again: bool,
 }
 
 /// What came of the last try.
@@ -64,20 +69,26 @@ pub fn page(frame: Frame<'_>, draft: &Draft, outcome: &Outcome) -> Markup {
         Outcome::Checked(checked) => &checked.problems,
         Outcome::Refused(problem) => &problem.problems,
     };
+    let what = draft.edit.map_or_else(|| "Submit a job".to_owned(), |job| format!("Edit job {job}"));
     let title = if problems.is_empty() {
-        "Submit a job".to_owned()
+        what.clone()
     } else {
-        format!("{} – Submit a job", words::counted(problems.len() as u64, "problem"))
+        format!("{} – {what}", words::counted(problems.len() as u64, "problem"))
     };
     frame.page(
         Here::Submit,
         &title,
         &["submit"],
         html! {
-            div.head { div { h1 { "Submit a job" } p.dim { "A job file names a container image, a command and how to split the work into chunks." } } }
+            div.head { div { h1 { (what) } p.dim {
+                @match draft.edit {
+                    None => "A job file names a container image, a command and how to split the work into chunks.",
+                    Some(job) => { "Chunks of " a href=(SafeUrl::job(job)) { "job " (job) } " that have not succeeded will run by the changed file. It must split into as many chunks as before." }
+                }
+            } } }
             (summary(outcome, problems, draft.spec.lines().count() as u64))
             section.panel aria-label="Job file" { div.body {
-                p { "Start from an example: " @for example in &EXAMPLES { a.tag href=(SafeUrl::fixed("/submit").with("example", example.name)) title=(example.about) { (example.name) } } }
+                @if draft.edit.is_none() { p { "Start from an example: " @for example in &EXAMPLES { a.tag href=(SafeUrl::fixed("/submit").with("example", example.name)) title=(example.about) { (example.name) } } } }
                 (form(draft))
             } }
             @if !problems.is_empty() { (source(&draft.spec, problems)) }
@@ -90,6 +101,7 @@ fn form(draft: &Draft) -> Markup {
     html! {
         form #submit method="post" action="/submit" enctype="multipart/form-data" {
             input type="hidden" name="request" value=(Shown(&draft.request));
+            @if let Some(job) = draft.edit { input type="hidden" name="edit" value=(job); }
             input type="hidden" name="uploads" value=(Shown(&uploads));
             div.field {
                 label for="spec" { "Job file (YAML)" }
@@ -108,8 +120,16 @@ fn form(draft: &Draft) -> Markup {
                     textarea #set name="set" rows="3" spellcheck="false" { "\n" (Shown(&draft.set)) }
                 }
             }
+            @if draft.edit.is_some() {
+                p { label { input type="checkbox" name="again" value="yes" checked[draft.again]; " Run succeeded chunks again, too (needed if chunks now do something else than those did)" } }
+            }
             div.actions {
-                button.main type="submit" name="act" value="submit" { "Submit" }
+                @if draft.edit.is_some() {
+                    button.main type="submit" name="act" value="release" { "Change and release" }
+                    button type="submit" name="act" value="submit" { "Change, and keep it held" }
+                } @else {
+                    button.main type="submit" name="act" value="submit" { "Submit" }
+                }
                 button type="submit" name="act" value="check" { "Check" }
                 p #submit-status.dim role="status" {}
             }
@@ -131,7 +151,7 @@ fn summary(outcome: &Outcome, problems: &[SpecProblem], lines: u64) -> Markup {
 fn listed(problems: &[SpecProblem], lines: u64, lead: &str) -> Markup {
     html! {
         section #problems.notice.wrong tabindex="-1" autofocus role="alert" aria-labelledby="problems-title" {
-            h2 #problems-title { @if problems.is_empty() { "It was not submitted" } @else { (words::counted(problems.len() as u64, "problem")) " in the job file" } }
+            h2 #problems-title { @if problems.is_empty() { "It was refused" } @else { (words::counted(problems.len() as u64, "problem")) " in the job file" } }
             p { (Shown(&words::sentence(lead))) }
             ul.problems { @for problem in problems { li { (one(problem, lines)) } } }
         }

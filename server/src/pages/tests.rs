@@ -29,6 +29,8 @@ fn pages() -> Vec<(String, Kind, String)> {
             set: named("n=4"),
             uploads: Uploads::from([(named("data.csv"), Upload { size: 4321, sha256: named("ab") })]),
             request: named("r1"),
+            edit: (kind == Kind::Hostile).then_some(dsg_schemas::ids::JobId(7)),
+            again: false,
         };
         let filter = jobs::Filter {
             text: if kind == Kind::Empty { String::new() } else { named("lens") },
@@ -88,7 +90,7 @@ fn pages() -> Vec<(String, Kind, String)> {
             ),
             ("chunk", chunk::page(frame, &samples::chunk_detail(kind), "mara", None, Some(&log))),
             ("runners", runners::page(frame, &samples::runners(kind), JOIN)),
-            ("queue", queue::page(frame, &Page { rows: samples::queue(kind), next: None }, 0)),
+            ("queue", queue::page(frame, &Page { rows: samples::queue(kind), next: None }, 0, &samples::owners(kind))),
             ("submit", submit::page(frame, &draft, &outcome)),
             ("tokens", tokens::page(frame, &samples::tokens(kind), (kind != Kind::Empty).then_some(&created))),
             (

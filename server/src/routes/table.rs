@@ -1,7 +1,8 @@
 //! The table. A route that is not here does not exist.
 use dsg_schemas::api::{
-    Act, Acted, BlobHave, Checked, ChunkDetail, ChunkView, CreateToken, CreatedToken, Explanation, JobDetail, JobView,
-    LogPage, LoginLink, Overview, Page, QueueEntry, Role, RunnerView, Submit, Submitted, TokenView, Whoami,
+    Act, Acted, BlobHave, Checked, ChunkDetail, ChunkView, CreateToken, CreatedToken, EditJob, Edited, Explanation,
+    JobDetail, JobView, LogPage, LoginLink, Overview, OwnerView, Page, QueueEntry, Role, RunnerView, Submit, Submitted,
+    TokenView, Whoami,
 };
 use dsg_schemas::limits;
 use dsg_schemas::wire::log::LogAnswer;
@@ -64,6 +65,8 @@ fn looking() -> Vec<Route> {
         get("/api/v1/queue", VIEWER, "What waits, in the order in which it will start, and why", overview::queue)
             .query(&["job", "owner", "cursor", "limit"])
             .answers::<Page<QueueEntry>>(),
+        get("/api/v1/owners", VIEWER, "What owners use, used and may use; who comes next first", overview::owners)
+            .answers::<Vec<OwnerView>>(),
         get("/api/v1/runners", VIEWER, "Runners", overview::runners)
             .query(&["state", "text", "cursor", "limit"])
             .answers::<Page<RunnerView>>(),
@@ -90,7 +93,16 @@ fn doing() -> Vec<Route> {
             .takes::<Submit>()
             .answers::<Checked>(),
         post("/api/v1/jobs", SUBMITTER, "Submit a job", submit::submit).takes::<Submit>().answers::<Submitted>(),
-        post("/api/v1/acts", SUBMITTER, "Cancel, hold, release, retry, delete, drain", acts::act)
+        Route::new(
+            Method::PUT,
+            "/api/v1/jobs/{job}/spec",
+            SUBMITTER,
+            "Replace the job file of a held job",
+            submit::edit,
+        )
+        .takes::<EditJob>()
+        .answers::<Edited>(),
+        post("/api/v1/acts", SUBMITTER, "Cancel, hold, release, limit, retry, delete, drain", acts::act)
             .takes::<Act>()
             .answers::<Acted>(),
         post("/api/v1/login-links", VIEWER, "A link that logs a browser in as the caller, once", tokens::link)

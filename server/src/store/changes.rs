@@ -6,7 +6,7 @@ use dsg_core::row::{ChunkRow, Key, Row};
 use dsg_schemas::ids::{AttemptId, JobId};
 use redb::{Durability, ReadableTable, Table, WriteTransaction};
 
-use super::tables::{ATTEMPTS, AUTH, BLOCKS, CHUNKS, JOBS, META, META_COUNTERS, RUNNERS, SPECS, encode};
+use super::tables::{ATTEMPTS, AUTH, BLOCKS, CHUNKS, JOBS, META, META_COUNTERS, META_OWNERS, RUNNERS, SPECS, encode};
 use super::{Store, StoreError};
 
 /// Rows to write (`None`: remove).
@@ -75,6 +75,7 @@ impl Store {
             let bytes = bytes.as_deref();
             match *key {
                 Key::Meta => put(&mut meta, META_COUNTERS, bytes),
+                Key::Owners => put(&mut meta, META_OWNERS, bytes),
                 Key::Job(job) => put(&mut jobs, job.0, bytes),
                 Key::Spec(job) => put(&mut specs, job.0, bytes),
                 Key::Block(job, stage, block) => put(&mut blocks, (job.0, stage, block), bytes),

@@ -7,7 +7,9 @@ use dsg_schemas::ids::{AttemptId, ChunkId, JobId, RunnerId, StageIndex};
 use redb::{AccessGuard, ReadOnlyTable, ReadTransaction, ReadableDatabase, TableDefinition};
 use serde::de::DeserializeOwned;
 
-use super::tables::{ATTEMPTS, AUTH, BLOCKS, CHUNKS, JOBS, META, META_COUNTERS, META_GRID, RUNNERS, SPECS, decode};
+use super::tables::{
+    ATTEMPTS, AUTH, BLOCKS, CHUNKS, JOBS, META, META_COUNTERS, META_GRID, META_OWNERS, RUNNERS, SPECS, decode,
+};
 use super::{Store, StoreError};
 
 pub struct Reader<'a> {
@@ -130,8 +132,9 @@ impl Reader<'_> {
     /// What the core is loaded from: counters, all runners and jobs, and everything of the jobs that have not ended.
     pub fn live_rows(&self) -> Result<Vec<(Key, Row)>, StoreError> {
         let mut rows = Vec::new();
-        if let Some(bytes) = self.get(&self.table(META)?, META_COUNTERS)? {
-            rows.push((Key::Meta, row(Key::Meta, bytes.value())?));
+        for (key, name) in [(Key::Meta, META_COUNTERS), (Key::Owners, META_OWNERS)] {
+            let Some(bytes) = self.get(&self.table(META)?, name)? else { continue };
+            rows.push((key, row(key, bytes.value())?));
         }
         for runner in self.runners()? {
             rows.push((Key::Runner(runner.id), Row::Runner(Box::new(runner))));

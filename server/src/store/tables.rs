@@ -20,6 +20,8 @@ pub const AUTH: TableDefinition<&str, &[u8]> = TableDefinition::new("auth");
 pub const META_VERSION: &str = "version";
 /// The counters of the core.
 pub const META_COUNTERS: &str = "counters";
+/// What owners used and may use.
+pub const META_OWNERS: &str = "owners";
 /// Names this grid, made at its first start.
 pub const META_GRID: &str = "grid";
 
@@ -27,6 +29,7 @@ pub const META_GRID: &str = "grid";
 pub fn encode(row: &Row) -> Result<Vec<u8>, serde_json::Error> {
     match row {
         Row::Meta(row) => serde_json::to_vec(row),
+        Row::Owners(rows) => serde_json::to_vec(rows),
         Row::Job(row) => serde_json::to_vec(row),
         Row::Chunk(row) => serde_json::to_vec(row),
         Row::Attempt(row) => serde_json::to_vec(row),
@@ -39,6 +42,7 @@ pub fn encode(row: &Row) -> Result<Vec<u8>, serde_json::Error> {
 pub fn decode(key: Key, bytes: &[u8]) -> Result<Row, serde_json::Error> {
     Ok(match key {
         Key::Meta => Row::Meta(serde_json::from_slice(bytes)?),
+        Key::Owners => Row::Owners(serde_json::from_slice(bytes)?),
         Key::Job(_) => Row::Job(serde_json::from_slice(bytes)?),
         Key::Spec(_) => Row::Spec(bytes.into()),
         Key::Block(..) => Row::Block(bytes.into()),

@@ -1,7 +1,9 @@
 //! Acts: what people do to the grid, and the one thing that the server does itself. Doing the same twice has one effect.
 mod cancel;
 mod delete;
+mod edit;
 mod hold;
+mod limit;
 mod retry;
 mod runners;
 
@@ -13,6 +15,7 @@ use crate::grid::Grid;
 impl Grid {
     pub(crate) fn act(&mut self, now: Millis, act: Act) -> Result<Acted, Refusal> {
         let (who, act) = match act {
+            Act::Edit(edit) => return self.edit(now, edit),
             Act::Gathered { job, result } => return Ok(self.gathered(now, job, result)),
             Act::Person { who, act } => (who, act),
         };
@@ -21,6 +24,8 @@ impl Grid {
             PersonsAct::Hold { job } => self.hold_job(now, job, &who),
             PersonsAct::Release { job } => self.release(now, job),
             PersonsAct::Retry { job, which } => self.retry(now, job, which),
+            PersonsAct::LimitJob { job, parallelism } => self.limit_job(job, parallelism),
+            PersonsAct::LimitOwner { owner, cpus_milli, gpus } => self.limit_owner(&owner, cpus_milli, gpus),
             PersonsAct::Delete { job } => self.delete(job),
             PersonsAct::Drain { runner } => self.drain(runner, true),
             PersonsAct::Undrain { runner } => self.drain(runner, false),

@@ -6,7 +6,7 @@ use super::acted;
 use crate::event::{Millis, Refusal};
 use crate::grid::{Grid, Timer};
 use crate::job::counted;
-use crate::row::ChunkRow;
+use crate::row::{ChunkRow, FirstChunks};
 
 impl Grid {
     pub(super) fn retry(&mut self, now: Millis, id: JobId, which: Retries) -> Result<Acted, Refusal> {
@@ -86,13 +86,16 @@ impl Grid {
         job.row.why = None;
         job.row.ended_ms = None;
         job.row.retried_ms = Some(now);
+        if job.row.tally.succeeded == 0 {
+            job.row.first_chunks = FirstChunks::default();
+        }
         if let Some(at) = job.row.deadline_ms() {
             self.timers.insert((at, Timer::Job(id)));
         }
         self.changes.jobs.insert(id);
     }
 
-    fn again_all(&mut self, now: Millis, id: JobId, which: fn(ChunkState) -> bool) -> u64 {
+    pub(super) fn again_all(&mut self, now: Millis, id: JobId, which: fn(ChunkState) -> bool) -> u64 {
         let Some(job) = self.jobs.get_mut(&id) else { return 0 };
         let stage = &mut job.main;
         for (index, row) in &mut stage.touched {

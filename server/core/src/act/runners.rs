@@ -60,6 +60,7 @@ impl Grid {
             self.let_go(attempt);
         }
         self.runners.remove(&id);
+        self.holders.values_mut().for_each(|holders| _ = holders.remove(&id));
         self.changes.rows.insert(Key::Runner(id), None);
         if taken.is_empty() {
             return acted(1, format!("{name} is removed"));

@@ -7,6 +7,7 @@ use super::runners::{Hope, Verdict};
 use crate::event::{Millis, Refusal};
 use crate::grid::Grid;
 use crate::job::{Job, counted};
+use crate::row::JobRow;
 
 impl Grid {
     /// Why a chunk waits. For one that does not wait, what it does.
@@ -20,11 +21,7 @@ impl Grid {
         let plain = |summary: String| Explanation { summary, runners: Vec::new(), never: false };
         match state {
             ChunkState::Held => {
-                if let Some(why) = &job.row.held_why {
-                    return plain(format!("job {} is held: {why}", job.row.id));
-                }
-                let by = job.row.held_by.as_ref().map(|who| format!(" by {who}")).unwrap_or_default();
-                return plain(format!("job {} is held{by}: release it to let it start", job.row.id));
+                return plain(held_words(&job.row));
             }
             ChunkState::Leased | ChunkState::Running | ChunkState::Storing => {
                 return plain(self.where_it_is(job, chunk, state));
@@ -70,17 +67,26 @@ impl Grid {
             let canary = if gate == 1 { "first chunk".to_owned() } else { format!("first {gate} chunks") };
             return Some(format!("waits for the canary: the {canary} of job {} must succeed before it", job.row.id));
         }
-        let limit = job.row.policy(chunk.stage)?.parallelism?;
-        if job.has_room(chunk.stage) {
-            return None;
+        if let Some(limit) = job.row.policy(chunk.stage)?.parallelism.filter(|_| !job.has_room(chunk.stage)) {
+            let id = job.row.id;
+            return Some(format!(
+                "parallelism {limit} of job {id} is reached: waits until one of its running chunks ends"
+            ));
         }
-        let id = job.row.id;
-        Some(format!("parallelism {limit} of job {id} is reached: waits until one of its running chunks ends"))
+        let over = self.over_limit(&job.row.owner, stage.class)?;
+        let words = over.words;
+        Some(match over.for_ever {
+            true => format!("{words}: it starts only once the limit is raised (`dsg limit owner`)"),
+            false => format!("{words}: waits until a chunk of theirs ends"),
+        })
     }
 
-    /// Why a job does not go on, in one sentence; `None` while something of it runs or nothing is left to do.
+    /// Why a job does not go on, in one sentence; `None` while something of it runs (and it is not held) or nothing is left to do.
     pub fn job_why(&self, now: Millis, id: JobId) -> Option<String> {
         let job = self.jobs.get(&id).filter(|job| !job.row.state.is_final())?;
+        if job.row.held {
+            return Some(held_words(&job.row));
+        }
         if job.row.tally.active() + job.row.gather_tally.active() > 0 {
             return None;
         }
@@ -90,11 +96,21 @@ impl Grid {
         let index = if job.row.chunks_are_through() { GATHER } else { MAIN };
         let stage = job.stage(index)?;
         let soonest = stage.resting.iter().min_by_key(|(_, at)| **at).map(|(index, _)| *index);
-        let held = || stage.states.iter().position(|byte| *byte == ChunkState::Held as u8).map(|at| at as u32);
-        let first = stage.ready.first().or(soonest).or_else(held)?;
+        let first = stage.ready.first().or(soonest)?;
         let chunk = ChunkId { job: id, stage: index, index: first };
         Some(self.explain(now, chunk).ok()?.summary)
     }
+}
+
+/// With the number of the reason, by which the documentation names it.
+fn held_words(row: &JobRow) -> String {
+    let id = row.id;
+    let code = row.held_for.map(|reason| format!(" ({})", reason.code())).unwrap_or_default();
+    if let Some(why) = &row.held_why {
+        return format!("job {id} is held{code}: {why}");
+    }
+    let by = row.held_by.as_ref().map(|who| format!(" by {who}")).unwrap_or_default();
+    format!("job {id} is held{by}{code}: release it to let it start")
 }
 
 fn before_gather(job: &Job) -> String {

@@ -39,7 +39,7 @@ impl Grid {
     }
 
     fn placeable(&self) -> impl Iterator<Item = Waiting<'_>> {
-        self.queue.groups().flat_map(move |classes| {
+        self.queue.groups().flat_map(move |(_, classes)| {
             let mut stages: Vec<_> = classes.values().flatten().copied().collect();
             stages.sort_unstable();
             stages.into_iter().filter_map(move |(id, index)| {

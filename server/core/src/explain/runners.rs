@@ -58,6 +58,13 @@ impl Grid {
         if let Some(other) = self.better_runner(now, job, chunk, runner) {
             return (Hope::Leaves, format!("leaves it to {}, which the job prefers", self.runner_name(other)));
         }
+        if let Some(other) = self.runner_at_hand(now, job, chunk, runner) {
+            let other = self.runner_name(other);
+            return (Hope::Leaves, format!("leaves it for some seconds to {other}, which already holds its image"));
+        }
+        if runner.holds.len() >= runner.most_holds() {
+            return (Hope::Busy, on_trial_or_full(runner));
+        }
         if let Some(full) = misfit(name, facts, &runner.used, &policy.needs, &policy.constraints) {
             return (Hope::Busy, full.to_string());
         }
@@ -72,6 +79,14 @@ impl Grid {
         let others = self.jobs.values().filter(|job| job.row.id != not.row.id);
         let mut reserved = others.filter(|job| job.stages().any(|(_, stage)| stage.reserved == Some(runner.row.id)));
         reserved.next().map(|job| job.row.id)
+    }
+}
+
+fn on_trial_or_full(runner: &Runner) -> String {
+    let holds = crate::job::counted(runner.holds.len() as u64, "attempt");
+    match runner.sick.is_on_trial() {
+        true => "is tried with one attempt at a time, because those before it failed through its own fault".to_owned(),
+        false => format!("holds {holds}, and more are not given to one runner"),
     }
 }
 

@@ -29,7 +29,7 @@ impl Disk {
             _ => true,
         };
         let wanted = self.rows.iter().filter(|(key, row)| match key {
-            Key::Meta | Key::Job(_) | Key::Runner(_) => true,
+            Key::Meta | Key::Owners | Key::Job(_) | Key::Runner(_) => true,
             Key::Spec(_) => false,
             Key::Block(..) | Key::Chunk(_) | Key::Attempt(_) => job_of(key, row).is_some_and(|job| !ended(job)),
         });
@@ -50,6 +50,6 @@ pub fn job_of(key: &Key, row: &Row) -> Option<JobId> {
         (Key::Job(job) | Key::Spec(job) | Key::Block(job, _, _), _) => Some(*job),
         (Key::Chunk(chunk), _) => Some(chunk.job),
         (Key::Attempt(_), Row::Attempt(row)) => Some(row.chunk.job),
-        (Key::Meta | Key::Runner(_) | Key::Attempt(_), _) => None,
+        (Key::Meta | Key::Owners | Key::Runner(_) | Key::Attempt(_), _) => None,
     }
 }

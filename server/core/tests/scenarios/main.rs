@@ -12,8 +12,10 @@
 //! | `wait 30s` | time passes, with a tick at its end; `quiet 30s`: without one |
 //! | `restart` | the server starts anew from its rows |
 //! | `cancel 1`, `hold 1`, `release 1`, `retry 1 failed`, `delete 1`, `drain ada`, `undrain ada`, `remove ada` | acts of mara |
+//! | `limit 1 4`, `limit 1 none`, `limit owner=mara cpus=2` | of a job's chunks at once, of what an owner's chunks reserve at once |
+//! | `edit 1 chunks=9 memory=2GiB [other] [again]` | mara replaces the job file; `other`: the chunks do something else |
 //! | `gathered 1 a.csv`, `gathered 1 problem=why` | the server's own steps are done |
-//! | `explain 1/0`, `why 1`, `job 1`, `queue`, `runners`, `attempt 3`, `can cpus=9` | questions |
+//! | `explain 1/0`, `why 1`, `job 1`, `queue`, `runners`, `owners`, `attempt 3`, `can cpus=9` | questions |
 #[path = "../common/disk.rs"]
 mod disk;
 mod play;

@@ -1,7 +1,7 @@
 //! Plays one scenario: fake runners, a clock, and rows that are committed after each event.
 use std::collections::BTreeMap;
 
-use dsg_core::{Act, Answer, Effects, Event, Grid, Join, Millis, Orders, Refusal, Report, Sync};
+use dsg_core::{Act, Answer, Edit, Effects, Event, Grid, Join, Millis, Orders, Refusal, Report, Sync};
 use dsg_schemas::api::{Act as PersonsAct, Retries};
 use dsg_schemas::ids::{AttemptId, ChunkId, JobId, RunnerId, SessionId};
 use dsg_schemas::reason::EndReason;
@@ -115,6 +115,8 @@ impl Play {
                 };
                 self.person(PersonsAct::Retry { job: job(), which });
             }
+            "limit" => self.limit(first, &words),
+            "edit" => self.edit(job(), &words),
             "drain" | "undrain" | "remove" => {
                 let runner = self.fake(first).id;
                 self.person(match command {
@@ -138,6 +140,7 @@ impl Play {
             "why" => vec![self.grid.job_why(self.now, job()).unwrap_or("it goes on".into())],
             "job" => show::job(&self.disk, job()),
             "queue" => show::queue(&self.grid, self.now),
+            "owners" => show::owners(&self.grid),
             "runners" => show::runners(&self.grid, self.now),
             "attempt" => show::attempt(&self.disk, &self.grid, first.parse().expect("an attempt")),
             "deadline" => {
@@ -237,12 +240,41 @@ impl Play {
     }
 
     fn person(&mut self, act: PersonsAct) {
-        let line = match self.apply(Event::Act(Act::Person { who: "mara".to_owned(), act })) {
+        let answer = self.apply(Event::Act(Act::Person { who: "mara".to_owned(), act }));
+        self.acted(answer);
+    }
+
+    fn acted(&mut self, answer: Result<Answer, Refusal>) {
+        let line = match answer {
             Ok(Answer::Acted(acted)) => format!("{} ({})", acted.message, acted.count),
             Err(refusal) => format!("refused: {refusal}"),
             Ok(other) => panic!("{other:?}"),
         };
         self.out.push(line);
+    }
+
+    /// `limit 1 4`, `limit 1 none`, `limit owner=mara cpus=2`.
+    fn limit(&mut self, first: &str, words: &Words) {
+        if let Some(owner) = words.get("owner") {
+            let cpus_milli = words.get("cpus").map(crate::words::milli_cpus);
+            return self.person(PersonsAct::LimitOwner {
+                owner: owner.to_owned(),
+                cpus_milli,
+                gpus: words.number("gpus"),
+            });
+        }
+        let job = JobId(first.parse().expect("a job"));
+        let parallelism = words.0.get(1).filter(|word| **word != "none").map(|word| word.parse().expect("a number"));
+        self.person(PersonsAct::LimitJob { job, parallelism });
+    }
+
+    /// `edit 1 chunks=9 memory=2GiB other again`: as submit; `other`: the chunks do something else than before.
+    fn edit(&mut self, job: JobId, words: &Words) {
+        let submission = Box::new(submission(words));
+        let (other_work, again) = (words.has("other"), words.has("again"));
+        let answer =
+            self.apply(Event::Act(Act::Edit(Edit { who: "mara".to_owned(), job, submission, other_work, again })));
+        self.acted(answer);
     }
 
     fn gathered(&mut self, job: JobId, words: &Words) {

@@ -116,6 +116,23 @@ pub fn queue(grid: &Grid, now: Millis) -> Vec<String> {
     entries.iter().map(line).collect()
 }
 
+pub fn owners(grid: &Grid) -> Vec<String> {
+    let line = |view: &dsg_schemas::api::OwnerView| {
+        let mut line = format!(
+            "{}: {} milli-cpus and {} GPUs now, {} milli-cpus on average",
+            view.owner, view.used_cpus_milli, view.used_gpus, view.average_cpus_milli
+        );
+        if view.limit_cpus_milli.is_some() || view.limit_gpus.is_some() {
+            line.push_str(&format!(
+                ", limited to {:?} milli-cpus and {:?} GPUs",
+                view.limit_cpus_milli, view.limit_gpus
+            ));
+        }
+        line
+    };
+    grid.owner_views().iter().map(line).collect()
+}
+
 pub fn runners(grid: &Grid, now: Millis) -> Vec<String> {
     let line = |view: &dsg_schemas::api::RunnerView| {
         let why = if view.why.is_empty() { String::new() } else { format!(": {}", view.why) };

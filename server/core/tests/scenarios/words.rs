@@ -163,7 +163,7 @@ pub fn submission(words: &Words) -> Submission {
         name: words.0.first().copied().unwrap_or("job").to_owned(),
         owner: words.get("owner").unwrap_or("mara").to_owned(),
         labels: BTreeMap::new(),
-        image: "busybox".to_owned(),
+        image: words.get("image").unwrap_or("busybox").to_owned(),
         priority: words.number("priority").unwrap_or(50),
         hold: words.has("hold"),
         job_timeout_ms: words.duration("job_timeout"),

@@ -120,5 +120,6 @@ pub struct QueuePlace {
 pub async fn queue(visit: Visit, Ask(place): Ask<QueuePlace>) -> Reply<Response> {
     let cursor = number(&place.cursor)?;
     let found = api::overview::queue_page(&visit.app, QueueQuery { cursor, ..QueueQuery::default() }).await?;
-    Ok(visit.page(queue::page(visit.frame(), &found, cursor.unwrap_or(0))))
+    let owners = visit.app.engine.summary().owners.clone();
+    Ok(visit.page(queue::page(visit.frame(), &found, cursor.unwrap_or(0), &owners)))
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use axum::extract::Request;
 use axum::response::Response;
 use bytes::Bytes;
-use dsg_schemas::api::{Submit, Upload, Uploads};
+use dsg_schemas::api::{EditJob, Submit, Upload, Uploads};
 use dsg_schemas::ids::JobId;
 use http::{StatusCode, header};
 use serde::Deserialize;
@@ -27,6 +27,8 @@ pub struct Start {
     example: Option<String>,
     /// A job whose file to start from.
     like: Option<u64>,
+    /// A held job whose file is to be replaced.
+    edit: Option<u64>,
 }
 
 pub async fn form(visit: Visit, Ask(start): Ask<Start>) -> Reply<Response> {
@@ -35,7 +37,8 @@ pub async fn form(visit: Visit, Ask(start): Ask<Start>) -> Reply<Response> {
         let example = EXAMPLES.iter().find(|example| example.name == name);
         draft.spec =
             example.ok_or_else(|| Failure::not_found(format!("there is no example {name:?}")))?.text.to_owned();
-    } else if let Some(job) = start.like {
+    } else if let Some(job) = start.edit.or(start.like) {
+        draft.edit = start.edit.map(JobId);
         let plan = visit.app.plan(JobId(job)).await?;
         (draft.spec, draft.uploads) = (plan.text.clone(), plan.uploads.clone());
         // Only what differs would need to be said; saying all of it is as right, and shows what was used.
@@ -54,7 +57,7 @@ pub async fn send(visit: Visit, request: Request) -> Reply<Response> {
     let bytes = body(request, &()).await?;
     let app = visit.app.clone();
     let read = move || read_form(&app, &kind, &bytes);
-    let (draft, check) = visit.app.blocking("read a form", read).await?;
+    let (draft, button) = visit.app.blocking("read a form", read).await?;
     let answer = |status, outcome| Ok(visit.page_as(status, page(visit.frame(), &draft, &outcome)));
     let submission = match settings(&draft.set) {
         Ok(set) => Submit {
@@ -68,9 +71,21 @@ pub async fn send(visit: Visit, request: Request) -> Reply<Response> {
             return answer(failure.status(), Outcome::Refused(*failure.0));
         }
     };
-    if check {
+    if button == "check" {
         return match submit::checked(&visit.app, submission).await {
             Ok(checked) => answer(StatusCode::OK, Outcome::Checked(checked)),
+            Err(failure) => answer(failure.status(), refused(failure)),
+        };
+    }
+    if let Some(job) = draft.edit {
+        let Submit { spec, set, uploads, request: _ } = submission;
+        let edit = EditJob { spec, set, uploads, release: button == "release", again: draft.again };
+        return match submit::edited(&visit.app, &visit.caller, job, edit).await {
+            Ok(done) => {
+                let mut text = format!("{}.", words::sentence(&done.message).trim_end_matches('.'));
+                done.warnings.iter().for_each(|warning| text.extend([" ", warning]));
+                Ok(redirect(&SafeUrl::job(job), true, text))
+            }
             Err(failure) => answer(failure.status(), refused(failure)),
         };
     }
@@ -88,16 +103,26 @@ fn refused(failure: Failure) -> Outcome {
     Outcome::Refused(*failure.0)
 }
 
-/// The draft, and whether only a check was asked for.
-fn read_form(app: &Shared, kind: &str, bytes: &Bytes) -> Reply<(Draft, bool)> {
+/// The draft, and the button that was pressed.
+fn read_form(app: &Shared, kind: &str, bytes: &Bytes) -> Reply<(Draft, String)> {
     let parts = multipart::parts(kind, bytes).map_err(|error| Failure::bad_request(error.to_string()))?;
     let uploads: Uploads = match text(&parts, "uploads")?.as_str() {
         "" => Uploads::new(),
         json => serde_json::from_str(json)
             .map_err(|error| Failure::bad_request(format!("the list of uploads cannot be understood: {error}")))?,
     };
-    let mut draft =
-        Draft { spec: text(&parts, "spec")?, set: text(&parts, "set")?, uploads, request: text(&parts, "request")? };
+    let edit = match text(&parts, "edit")?.as_str() {
+        "" => None,
+        job => Some(JobId(job.parse().map_err(|_| Failure::bad_request(format!("{job:?} is no number of a job")))?)),
+    };
+    let mut draft = Draft {
+        spec: text(&parts, "spec")?,
+        set: text(&parts, "set")?,
+        uploads,
+        request: text(&parts, "request")?,
+        edit,
+        again: text(&parts, "again")? == "yes",
+    };
     let from_disk = text(&parts, "spec_file")?;
     if !from_disk.is_empty() {
         draft.spec = from_disk;
@@ -107,7 +132,7 @@ fn read_form(app: &Shared, kind: &str, bytes: &Bytes) -> Reply<(Draft, bool)> {
         let (hash, size) = app.blobs.write(part.bytes)?;
         draft.uploads.insert(name.to_owned(), Upload { size, sha256: hash.to_string() });
     }
-    Ok((draft, text(&parts, "act")? == "check"))
+    Ok((draft, text(&parts, "act")?))
 }
 
 /// Browsers send newlines as CR LF.
