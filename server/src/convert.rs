@@ -25,6 +25,8 @@ pub fn submission(job: &Job, chunks: u32, owner: String, request: Option<String>
             parallelism: job.chunks.parallelism,
             per_runner: job.chunks.per_runner,
             queue_timeout_ms: job.timeouts.queue.map(|limit| limit.0),
+            run_timeout_ms: job.timeouts.run.map(|limit| limit.0),
+            max_memory_bytes: job.resources.max.map(|max| max.memory.0),
             required_outputs: required(&job.outputs),
             breaker: Breaker {
                 canary: job.chunks.canary.map(|canary| canary.min(chunks)),
@@ -58,7 +60,7 @@ fn gather(job: &Job) -> Option<GatherPolicy> {
 fn run_policy(job: &Job, step: &Gather) -> StagePolicy {
     let resources = step.resources.clone().unwrap_or_else(|| Resources { gpus: None, ..job.resources.clone() });
     let retry: Retry = step.retry.clone().unwrap_or_else(|| job.retry.clone());
-    let queue = step.timeouts.as_ref().unwrap_or(&job.timeouts).queue;
+    let timeouts = step.timeouts.as_ref().unwrap_or(&job.timeouts);
     StagePolicy {
         chunks: 1,
         needs: needs(&resources, job.network),
@@ -66,7 +68,9 @@ fn run_policy(job: &Job, step: &Gather) -> StagePolicy {
         retry,
         parallelism: None,
         per_runner: None,
-        queue_timeout_ms: queue.map(|limit| limit.0),
+        queue_timeout_ms: timeouts.queue.map(|limit| limit.0),
+        run_timeout_ms: timeouts.run.map(|limit| limit.0),
+        max_memory_bytes: resources.max.map(|max| max.memory.0),
         required_outputs: required(&step.outputs),
         breaker: Breaker::default(),
     }

@@ -352,6 +352,12 @@ pub struct AttemptView {
     pub started_ms: Option<u64>,
     pub ended_ms: Option<u64>,
     pub run_ms: Option<u64>,
+    /// The memory that it got, where a retry rule raised that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub raised_memory_bytes: Option<u64>,
+    /// The time that it got to run, where a retry rule raised that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub raised_run_ms: Option<u64>,
     pub reason: Option<EndReason>,
     pub message: String,
     pub exit_code: Option<i32>,

@@ -28,7 +28,7 @@ mod work;
 pub use draft::{Sources, Wanted, check, wanted};
 pub use job::*;
 pub use keys::key_table;
-pub use order::Gathered;
+pub use order::{Gathered, Given};
 pub use plan::{Plan, PlanError};
 pub use problem::Rule;
 pub use schema::schema;

@@ -23,6 +23,16 @@ pub struct Gathered {
     pub chunks: Vec<(u32, Vec<StoredFile>)>,
 }
 
+/// What this very attempt gets: its devices, and what it has grown to after attempts that had too little.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Given {
+    pub gpus: Vec<String>,
+    /// In place of `resources.memory`.
+    pub memory_bytes: Option<u64>,
+    /// In place of `timeouts.run`.
+    pub run_ms: Option<u64>,
+}
+
 /// What differs between a job's own container and that of its gather.
 struct Part<'p> {
     image: &'p str,
@@ -44,7 +54,7 @@ impl Plan {
         chunk: ChunkId,
         attempt: AttemptId,
         number: u32,
-        gpus: Vec<String>,
+        given: Given,
         gathered: &Gathered,
     ) -> StartOrder {
         let step = self.job.gather.iter().find(|step| step.mode == GatherMode::Run && chunk.stage == GATHER);
@@ -83,8 +93,11 @@ impl Plan {
             user: self.job.user.clone(),
             env,
             network: self.job.network,
-            limits: limits(part.resources, gpus),
-            timeouts: timeouts(part.timeouts),
+            timeouts: RunTimeouts {
+                run_ms: given.run_ms.or(part.timeouts.run.map(|time| time.0)),
+                ..timeouts(part.timeouts)
+            },
+            limits: limits(part.resources, given),
             inputs,
             outputs: part.outputs.iter().map(|output| order_of(output, &scene)).collect(),
             accept: accept(part.retry),
@@ -195,14 +208,14 @@ fn order_of(output: &Output, scene: &Scene<'_>) -> OutputOrder {
     OutputOrder { name: output.name.clone(), path: scene.fill_path(&output.path), required: output.required }
 }
 
-fn limits(resources: &Resources, gpus: Vec<String>) -> Limits {
-    let Resources { cpus, memory, disk, shm_size, gpus: _ } = resources;
+fn limits(resources: &Resources, given: Given) -> Limits {
+    let Resources { cpus, memory, disk, shm_size, gpus: _, max: _ } = resources;
     Limits {
         cpus_milli: (cpus * 1000.0).round() as u64,
-        memory_bytes: memory.0,
+        memory_bytes: given.memory_bytes.unwrap_or(memory.0),
         shm_bytes: shm_size.map(|size| size.0),
         disk_bytes: disk.map_or(0, |size| size.0),
-        gpus,
+        gpus: given.gpus,
     }
 }
 
@@ -274,7 +287,25 @@ gather:
         let plan = check(TEXT, &BTreeMap::new(), &sources).expect("a sound job");
         assert!(!plan.uploads.contains_key("unused.txt"));
         let chunk = ChunkId { job: JobId(42), stage, index };
-        plan.start_order(JobId(42), chunk, AttemptId(7), 2, vec!["GPU-a".to_owned()], gathered)
+        plan.start_order(JobId(42), chunk, AttemptId(7), 2, given(), gathered)
+    }
+
+    fn given() -> Given {
+        Given { gpus: vec!["GPU-a".to_owned()], ..Given::default() }
+    }
+
+    #[test]
+    fn what_has_grown_is_given_in_place_of_what_the_file_says() {
+        let sources = Sources { uploads: &Uploads::new(), read: &|_| Err(std::io::Error::other("nothing is read")) };
+        let text = "name: n\nimage: i\ncommand: [c]\nresources: {memory: 1GiB}\ntimeout: 1m\nchunks: {count: 1}\n";
+        let plan = check(text, &BTreeMap::new(), &sources).expect("a sound job");
+        let chunk = ChunkId { job: JobId(1), stage: MAIN, index: 0 };
+        let order = |given| plan.start_order(JobId(1), chunk, AttemptId(1), 1, given, &Gathered::default());
+        let plain = order(Given::default());
+        assert_eq!((plain.limits.memory_bytes, plain.timeouts.run_ms), (1 << 30, Some(60_000)));
+        let grown = order(Given { memory_bytes: Some(3 << 30), run_ms: Some(90_000), gpus: Vec::new() });
+        assert_eq!((grown.limits.memory_bytes, grown.timeouts.run_ms), (3 << 30, Some(90_000)));
+        assert_eq!(grown.timeouts.grace_ms, plain.timeouts.grace_ms);
     }
 
     fn files(order: &StartOrder) -> Vec<String> {

@@ -22,10 +22,12 @@ impl Grid {
                 for (chunk, at) in &stage.resting {
                     resting.insert((*at, ChunkId { job: job.row.id, stage: index, index: *chunk }));
                 }
-                let wanted = stage.ready.first().is_some_and(|first| first < job.gate(index)) && job.has_room(index);
-                let there = self.queue.contains(job.row.priority, &job.row.owner, stage.class, (job.row.id, index));
-                assert_eq!(there, wanted, "{}: the queue has its stage {index} or should have it", job.row.id);
-                queued += usize::from(wanted);
+                for class in stage.classes() {
+                    let wanted = job.may_start(index, class) && job.has_room(index);
+                    let there = self.queue.contains(job.row.priority, &job.row.owner, class, (job.row.id, index));
+                    assert_eq!(there, wanted, "{}: the queue has its stage {index} or should have it", job.row.id);
+                    queued += usize::from(wanted);
+                }
             }
             self.check_job(job);
         }
@@ -83,11 +85,23 @@ impl Grid {
             let at = at as u32;
             let waits = state == ChunkState::Waiting && job.row.is_open(index);
             let rests = stage.resting.contains_key(&at);
-            assert_eq!(stage.ready.contains(at), waits && !rests, "{id}/{index}/{at} is {state:?}: ready?");
+            let lanes = stage.grown.values().filter(|lane| lane.ready.contains(&at)).count();
+            let ready = usize::from(stage.ready.contains(at)) + lanes;
+            assert_eq!(ready, usize::from(waits && !rests), "{id}/{index}/{at} is {state:?}: ready?");
             assert!(!rests || waits, "{id}/{index}/{at} is {state:?} and rests");
         }
         assert_eq!(&tally, job.row.tally_of(index), "the tally of {id}/{index}");
         assert_eq!(stage.ready.iter().count() as u64, stage.ready.len(), "the ready chunks of {id}/{index}");
+        for (memory, lane) in &stage.grown {
+            assert_eq!(lane.needs.memory_bytes, *memory, "a lane of {id}/{index}");
+            let grew = |at: &u32| {
+                stage
+                    .touched
+                    .get(at)
+                    .is_some_and(|row| row.grown.as_ref().is_some_and(|grown| grown.memory_bytes == Some(*memory)))
+            };
+            assert!(lane.ready.iter().all(grew), "chunks of {id}/{index} wait in their own lane");
+        }
         for (at, until) in &stage.resting {
             let row = stage.touched.get(at).expect("a chunk that rests has a row");
             assert_eq!(row.not_before_ms, Some(*until), "{id}/{index}/{at} rests until its row says");

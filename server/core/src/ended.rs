@@ -212,6 +212,12 @@ impl Grid {
                 format!("; it took {} down one after the other, so that it is taken for the cause", names.join(", "));
             decision = Decision::Fail { charge: Charge::Requeue, note };
         }
+        let scale = retry.first_match(reason, ended.exit_code).and_then(|(_, rule)| rule.scale);
+        if let (Decision::Again { charge, .. }, Some(scale)) = (&decision, scale)
+            && let Err(note) = self.grow(id, scale)
+        {
+            decision = Decision::Fail { charge: *charge, note };
+        }
         if id.stage == MAIN {
             self.note_first(id, &decision, ended);
         }

@@ -7,7 +7,7 @@ use dsg_schemas::ids::{AttemptId, ChunkId, JobId, RunnerId, SessionId};
 use dsg_schemas::wire::{AttemptReport, Facts, Load, StopOrder, StoredFile};
 
 use crate::policy::Submission;
-use crate::row::{Key, Row};
+use crate::row::{Grown, Key, Row};
 
 /// Milliseconds of the server's monotonic clock laid over Unix time at start; never goes back.
 pub type Millis = u64;
@@ -116,6 +116,8 @@ pub struct Start {
     pub chunk: ChunkId,
     pub number: u32,
     pub gpus: Vec<String>,
+    /// What it gets in place of what the spec says.
+    pub grown: Grown,
 }
 
 /// Ordinary typed answers; the shell maps them to HTTP in one place. The text is for people.

@@ -141,11 +141,10 @@ impl Grid {
 
     /// An ended job leaves memory; its rows stay.
     pub(crate) fn unload(&mut self, id: JobId) {
-        let Some(job) = self.jobs.remove(&id) else { return };
-        for (index, stage) in job.stages() {
-            let Some(policy) = job.row.policy(index) else { continue };
-            self.queue.leave(stage.class, policy);
-        }
+        let Some(job) = self.jobs.get(&id) else { return };
+        let stages: Vec<_> = job.stages().map(|(index, _)| index).collect();
+        stages.into_iter().for_each(|index| self.leave_lanes(id, index));
+        self.jobs.remove(&id);
     }
 
     /// A job that can be acted upon.

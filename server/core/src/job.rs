@@ -7,6 +7,7 @@ use dsg_schemas::ids::{ChunkId, GATHER, MAIN, RunnerId, StageIndex};
 
 use crate::bits::Bits;
 use crate::event::Millis;
+use crate::lane::Lane;
 use crate::policy::{Needs, StagePolicy};
 use crate::queue::ClassId;
 use crate::row::{BLOCK, ChunkEnd, ChunkRow, JobRow};
@@ -26,8 +27,10 @@ pub(crate) struct Stage {
     pub states: Vec<u8>,
     /// Chunks that are or were more than waiting.
     pub touched: BTreeMap<u32, ChunkRow>,
-    /// Waiting chunks that may start now.
+    /// Waiting chunks that may start now, but for those that have grown.
     pub ready: Bits,
+    /// Chunks that need more memory than the others since they ran out of it, by how much.
+    pub grown: BTreeMap<u64, Lane>,
     /// Waiting chunks that may start later, and when.
     pub resting: BTreeMap<u32, Millis>,
     pub class: ClassId,
@@ -53,6 +56,7 @@ impl Stage {
             ready: Bits::new(states.len() as u32),
             states,
             touched: BTreeMap::new(),
+            grown: BTreeMap::new(),
             resting: BTreeMap::new(),
             class,
             needs,
@@ -128,6 +132,12 @@ impl Job {
         canary.filter(goes_on).unwrap_or(u32::MAX)
     }
 
+    /// Whether some chunk of the class waits only for a runner.
+    pub fn may_start(&self, stage: StageIndex, class: ClassId) -> bool {
+        let first = self.stage(stage).and_then(|stage| stage.ready_in(class).next());
+        first.is_some_and(|first| first < self.gate(stage))
+    }
+
     /// Whether one more chunk may run, as far as `parallelism` goes.
     pub fn has_room(&self, stage: StageIndex) -> bool {
         let limit = self.row.policy(stage).and_then(|policy| policy.parallelism);
@@ -154,6 +164,7 @@ impl ChunkRow {
             waiting_since_ms,
             failed_on: Vec::new(),
             lost_on: Vec::new(),
+            grown: None,
             reason: None,
             exit_code: None,
             message: String::new(),

@@ -9,6 +9,7 @@ use crate::attempt::{Live, Standing};
 use crate::event::Millis;
 use crate::grid::{Grid, Timer};
 use crate::job::{Job, Stage};
+use crate::policy::Needs;
 use crate::row::{AttemptRow, BLOCK, ChunkRow, JobRow, Key, Meta, OwnerRow, Row};
 use crate::runner::Runner;
 use crate::tick::LOOK_MS;
@@ -97,10 +98,10 @@ impl Grid {
         if let Some(stray) = chunks.iter().find(|row| row.id.index as usize >= chunk_count(row.id.stage)) {
             return Err(LoadError::Chunk(stray.id));
         }
-        let (class, needs) = self.queue.enter(&row.main);
+        let (class, needs) = self.queue.enter(&row.main.needs, &row.main.constraints);
         let main = Stage::new(main, class, needs, now);
         let gather = gather.zip(run).map(|(states, policy)| {
-            let (class, needs) = self.queue.enter(policy);
+            let (class, needs) = self.queue.enter(&policy.needs, &policy.constraints);
             Stage::new(states, class, needs, now)
         });
         let mut job = Job { row, main, gather, gather_announced: false, started_on: Default::default() };
@@ -114,7 +115,11 @@ impl Grid {
             self.timers.insert((at, Timer::Job(id)));
         }
         let stages: Vec<StageIndex> = job.stages().map(|(index, _)| index).collect();
+        let grew = |row: &&ChunkRow| row.grown.is_some();
+        let grown: Vec<ChunkId> =
+            job.stages().flat_map(|(_, stage)| stage.touched.values().filter(grew).map(|row| row.id)).collect();
         self.jobs.insert(id, job);
+        grown.into_iter().for_each(|chunk| self.open_lane(chunk));
         for stage in stages {
             self.index_waiting(now, id, stage);
             self.load_attempts(id, stage, rows)?;
@@ -138,10 +143,10 @@ impl Grid {
                     stage.resting.insert(index, at);
                     self.resting.insert((at, ChunkId { job: id, stage: stage_index, index }));
                 }
-                None => stage.ready.insert(index),
+                None => stage.insert_ready(index),
             }
         }
-        if times_out && (!stage.ready.is_empty() || !stage.resting.is_empty()) {
+        if times_out && (stage.first_ready().is_some() || !stage.resting.is_empty()) {
             let at = now.saturating_add(LOOK_MS);
             stage.queue_check = Some(at);
             self.timers.insert((at, Timer::Queue(id, stage_index)));
@@ -151,7 +156,7 @@ impl Grid {
     /// Attempts that a runner holds, and those that were lost but may come back.
     fn load_attempts(&mut self, id: JobId, stage_index: StageIndex, rows: &mut Rows) -> Result<(), LoadError> {
         let Some(stage) = self.jobs.get(&id).and_then(|job| job.stage(stage_index)) else { return Ok(()) };
-        let needs = stage.needs.clone();
+        let base = stage.needs.clone();
         let mut found = Vec::new();
         for index in 0..stage.len() {
             let state = stage.state(index).unwrap_or(ChunkState::Waiting);
@@ -168,7 +173,11 @@ impl Grid {
             }
         }
         for (row, standing) in found {
-            self.hold(Live { row, needs: needs.clone(), standing, note: String::new() });
+            let needs = match row.grown.as_ref().and_then(|grown| grown.memory_bytes) {
+                Some(memory_bytes) => Arc::new(Needs { memory_bytes, ..(*base).clone() }),
+                None => base.clone(),
+            };
+            self.hold(Live { row, needs, standing, note: String::new() });
         }
         Ok(())
     }

@@ -2,7 +2,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use dsg_schemas::api::ChunkState;
-use dsg_schemas::ids::{AttemptId, ChunkId, RunnerId, StageIndex};
+use dsg_schemas::ids::{AttemptId, ChunkId, RunnerId};
 
 use crate::attempt::{Live, Standing};
 use crate::event::{Millis, Start};
@@ -32,7 +32,7 @@ const LOOKED_AT: usize = 1024;
 struct Pass {
     /// Classes that do not fit, and whether they never will.
     full: BTreeMap<ClassId, bool>,
-    skipped: BTreeSet<StageKey>,
+    skipped: BTreeSet<(StageKey, ClassId)>,
 }
 
 /// What a look at the queue found.
@@ -82,7 +82,7 @@ impl Grid {
                 let mut head = None;
                 for (class, stages) in classes.iter().filter(|(class, _)| !passed.contains(*class)) {
                     if self.is_full(runner, *class, pass) != Some(true) {
-                        let first = stages.iter().find(|stage| !pass.skipped.contains(stage));
+                        let first = stages.iter().find(|stage| !pass.skipped.contains(&(**stage, *class)));
                         head = [head, first.map(|stage| (*stage, *class))].into_iter().flatten().min();
                     }
                 }
@@ -92,15 +92,15 @@ impl Grid {
                     continue;
                 }
                 if self.is_full(runner, class, pass).is_some() {
-                    if self.is_starved(now, stage, runner) {
+                    if self.is_starved(now, stage, class, runner) {
                         return Next::Reserve(stage);
                     }
                     passed.insert(class);
                     continue;
                 }
-                match self.pick(now, stage, runner) {
+                match self.pick(now, stage, class, runner) {
                     Some(index) => return Next::Chunk(ChunkId { job: stage.0, stage: stage.1, index }),
-                    None => _ = pass.skipped.insert(stage),
+                    None => _ = pass.skipped.insert((stage, class)),
                 }
             }
         }
@@ -124,13 +124,13 @@ impl Grid {
     }
 
     /// Whether this runner must be kept free for a stage that smaller chunks would starve.
-    fn is_starved(&self, now: Millis, (job, index): StageKey, runner: &Runner) -> bool {
+    fn is_starved(&self, now: Millis, (job, index): StageKey, class: ClassId, runner: &Runner) -> bool {
         let Some(job) = self.jobs.get(&job) else { return false };
         let Some(stage) = job.stage(index) else { return false };
-        let Some(first) = stage.ready.first() else { return false };
+        let Some(first) = stage.ready_in(class).next() else { return false };
         let since = job.waits_since(ChunkId { job: job.row.id, stage: index, index: first }).max(stage.placed_ms);
         let starved = job.row.tally_of(index).active() == 0 && now.saturating_sub(since) > STARVED_MS;
-        starved && stage.reserved.is_none_or(|other| other == runner.row.id || !self.can_hold(now, other, stage.class))
+        starved && stage.reserved.is_none_or(|other| other == runner.row.id || !self.can_hold(now, other, class))
     }
 
     /// Whether a runner takes work and could hold a chunk of the class when empty.
@@ -141,20 +141,20 @@ impl Grid {
     }
 
     /// A chunk of the stage that this runner may have, by the rules that look beyond needs.
-    fn pick(&self, now: Millis, (job, index): StageKey, runner: &Runner) -> Option<u32> {
+    fn pick(&self, now: Millis, (job, index): StageKey, class: ClassId, runner: &Runner) -> Option<u32> {
         let job = self.jobs.get(&job)?;
         let (stage, policy) = (job.stage(index)?, job.row.policy(index)?);
         let here = stage.on_runner.get(&runner.row.id).copied().unwrap_or(0);
         if policy.per_runner.is_some_and(|limit| here >= limit) {
             return None;
         }
-        let first = stage.ready.first()?;
+        let first = stage.ready_in(class).next()?;
         let id = ChunkId { job: job.row.id, stage: index, index: first };
         if self.better_runner(now, job, id, runner).or_else(|| self.runner_at_hand(now, job, id, runner)).is_some() {
             return None;
         }
         let gate = job.gate(index);
-        let mut ready = stage.ready.iter().take(LOOKED_AT).take_while(|chunk| *chunk < gate);
+        let mut ready = stage.ready_in(class).take(LOOKED_AT).take_while(|chunk| *chunk < gate);
         ready.find(|index_of_chunk| {
             let id = ChunkId { job: job.row.id, stage: index, index: *index_of_chunk };
             self.untried_runner(now, job, id, runner.row.id).is_none()
@@ -172,7 +172,7 @@ impl Grid {
             return None;
         }
         let preferred = |other: &&Runner| hit(prefer, &other.row.name, &other.row.facts).is_some();
-        let other = self.runners.values().filter(preferred).find(|other| self.has_room(now, job, chunk.stage, other));
+        let other = self.runners.values().filter(preferred).find(|other| self.has_room(now, job, chunk, other));
         other.map(|other| other.row.id)
     }
 
@@ -189,16 +189,16 @@ impl Grid {
         }
         let in_touch = |other: &&Runner| now.saturating_sub(other.heard) <= IN_TOUCH_MS;
         let mut others = job.started_on.iter().chain(holders).filter_map(|id| self.runners.get(id)).filter(in_touch);
-        others.find(|other| self.has_room(now, job, chunk.stage, other)).map(|other| other.row.id)
+        others.find(|other| self.has_room(now, job, chunk, other)).map(|other| other.row.id)
     }
 
     /// Whether the runner could start one more chunk of the stage now.
-    fn has_room(&self, now: Millis, job: &Job, index: StageIndex, runner: &Runner) -> bool {
-        let (Some(stage), Some(policy)) = (job.stage(index), job.row.policy(index)) else { return false };
+    fn has_room(&self, now: Millis, job: &Job, chunk: ChunkId, runner: &Runner) -> bool {
+        let (Some(stage), Some(policy)) = (job.stage(chunk.stage), job.row.policy(chunk.stage)) else { return false };
         let (name, facts) = (&runner.row.name, &runner.row.facts);
         let here = stage.on_runner.get(&runner.row.id).copied().unwrap_or(0);
         policy.per_runner.is_none_or(|limit| here < limit)
-            && misfit(name, facts, &runner.used, &stage.needs, &policy.constraints).is_none()
+            && misfit(name, facts, &runner.used, stage.needs_of(chunk.index), &policy.constraints).is_none()
             && runner.holds.len() < runner.most_holds()
             && runner.takes_work(now)
     }
@@ -211,7 +211,7 @@ impl Grid {
             return None;
         }
         let mut others = self.runners.keys().filter(|other| !row.failed_on.contains(other));
-        others.find(|other| self.can_hold(now, **other, stage.class)).copied()
+        others.find(|other| self.can_hold(now, **other, stage.class_of(chunk.index))).copied()
     }
 
     /// Gives a chunk to a runner: a new attempt, reserved at once.
@@ -219,7 +219,8 @@ impl Grid {
         let runner = self.runners.get(&runner_id)?;
         let name = runner.row.name.clone();
         let job = self.jobs.get(&chunk.job)?;
-        let (needs, edits) = (job.stage(chunk.stage)?.needs.clone(), job.row.edits);
+        let (needs, edits) = (job.stage(chunk.stage)?.needs_of(chunk.index).clone(), job.row.edits);
+        let grown = job.chunk(chunk).and_then(|row| row.grown.clone());
         let gpus = choose_gpus(&runner.row.facts, &runner.used, &needs);
         self.first_start(chunk);
         // Only a lost attempt can be left of a chunk that waits: from now on it is fenced.
@@ -248,6 +249,7 @@ impl Grid {
             runner: runner_id,
             runner_name: name,
             gpus: gpus.clone(),
+            grown: grown.clone(),
             leased_ms: now,
             edits,
             seen: false,
@@ -260,6 +262,6 @@ impl Grid {
         self.write_attempt(id);
         // Those who left it to a preferred runner may have what that one has no room for.
         self.changes.work_available |= prefers;
-        Some(Start { attempt: id, chunk, number, gpus })
+        Some(Start { attempt: id, chunk, number, gpus, grown: grown.map(|grown| *grown).unwrap_or_default() })
     }
 }

@@ -33,6 +33,12 @@ pub struct StagePolicy {
     pub parallelism: Option<u32>,
     pub per_runner: Option<u32>,
     pub queue_timeout_ms: Option<u64>,
+    /// What a container may take, as far as a rule scales it; the runner watches it.
+    #[serde(default)]
+    pub run_timeout_ms: Option<u64>,
+    /// How far a rule may scale memory.
+    #[serde(default)]
+    pub max_memory_bytes: Option<u64>,
     /// Names of the outputs without which no attempt counts as a success.
     #[serde(default)]
     pub required_outputs: Vec<String>,

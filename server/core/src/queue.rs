@@ -6,7 +6,7 @@ use std::sync::Arc;
 use dsg_schemas::ids::{JobId, StageIndex};
 use dsg_schemas::spec::Constraints;
 
-use crate::policy::{Needs, StagePolicy};
+use crate::policy::Needs;
 use crate::share::Shares;
 
 /// What decides alone whether a runner can hold a chunk: stages with the same needs and constraints share one.
@@ -39,15 +39,15 @@ impl Queue {
     }
 
     /// The class of a stage that comes into memory.
-    pub fn enter(&mut self, policy: &StagePolicy) -> (ClassId, Arc<Needs>) {
-        let key = class_key(policy);
+    pub fn enter(&mut self, needs: &Needs, constraints: &Constraints) -> (ClassId, Arc<Needs>) {
+        let key = class_key(needs, constraints);
         let id = *self.ids.entry(key).or_insert_with(|| {
             self.next += 1;
             ClassId(self.next)
         });
         let class = self.classes.entry(id).or_insert_with(|| Class {
-            needs: Arc::new(policy.needs.clone()),
-            constraints: policy.constraints.clone(),
+            needs: Arc::new(needs.clone()),
+            constraints: constraints.clone(),
             members: 0,
         });
         class.members += 1;
@@ -55,12 +55,12 @@ impl Queue {
     }
 
     /// A stage leaves memory.
-    pub fn leave(&mut self, id: ClassId, policy: &StagePolicy) {
+    pub fn leave(&mut self, id: ClassId, needs: &Needs, constraints: &Constraints) {
         let Some(class) = self.classes.get_mut(&id) else { return };
         class.members -= 1;
         if class.members == 0 {
             self.classes.remove(&id);
-            self.ids.remove(&class_key(policy));
+            self.ids.remove(&class_key(needs, constraints));
         }
     }
 
@@ -132,7 +132,7 @@ impl Queue {
     }
 }
 
-fn class_key(policy: &StagePolicy) -> (Needs, String) {
+fn class_key(needs: &Needs, constraints: &Constraints) -> (Needs, String) {
     // Constraints have no order of their own; their JSON has, and serialising plain data does not fail.
-    (policy.needs.clone(), serde_json::to_string(&policy.constraints).unwrap_or_default())
+    (needs.clone(), serde_json::to_string(constraints).unwrap_or_default())
 }

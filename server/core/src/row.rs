@@ -189,11 +189,21 @@ pub struct ChunkRow {
     /// Runners that were lost while it ran on them, since the last person's retry.
     #[serde(default)]
     pub lost_on: Vec<RunnerId>,
+    /// What a rule has given it, after attempts that had too little; most have nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grown: Option<Box<Grown>>,
     /// Of the last ended attempt, or of the chunk itself.
     pub reason: Option<EndReason>,
     pub exit_code: Option<i32>,
     pub message: String,
     pub ended_ms: Option<u64>,
+}
+
+/// In place of what the policy says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Grown {
+    pub memory_bytes: Option<u64>,
+    pub run_ms: Option<u64>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -204,6 +214,8 @@ pub struct AttemptRow {
     pub runner: RunnerId,
     pub runner_name: String,
     pub gpus: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grown: Option<Box<Grown>>,
     pub leased_ms: u64,
     /// Edits of the job before it: by which revision of the job file it runs.
     #[serde(default)]

@@ -47,7 +47,7 @@ impl Grid {
             }
             let id = ChunkId { job: job_id, stage: stage_index, index };
             if old == ChunkState::Waiting {
-                stage.ready.remove(index);
+                stage.remove_ready(index);
                 if let Some(at) = stage.resting.remove(&index) {
                     self.resting.remove(&(at, id));
                 }
@@ -58,7 +58,7 @@ impl Grid {
                         stage.resting.insert(index, at);
                         self.resting.insert((at, id));
                     }
-                    None => stage.ready.insert(index),
+                    None => stage.insert_ready(index),
                 }
             }
             stage.states[index as usize] = to as u8;
@@ -92,7 +92,7 @@ impl Grid {
             if let Some(at) = stage.resting.remove(&index) {
                 self.resting.remove(&(at, ChunkId { job: stage_key.0, stage: stage_key.1, index }));
             }
-            stage.ready.insert(index);
+            stage.insert_ready(index);
         }
         self.reorder(stage_key.0, stage_key.1);
         self.changes.work_available |= !self.queue.is_empty();
@@ -102,10 +102,12 @@ impl Grid {
     pub(crate) fn reorder(&mut self, job_id: JobId, stage_index: StageIndex) {
         let Some(job) = self.jobs.get(&job_id) else { return };
         let Some(stage) = job.stage(stage_index) else { return };
-        let open = stage.ready.first().is_some_and(|first| first < job.gate(stage_index));
-        let ready = open && job.has_room(stage_index);
-        let entered = self.queue.set(job.row.priority, &job.row.owner, stage.class, (job_id, stage_index), ready);
-        self.changes.work_available |= entered;
+        let room = job.has_room(stage_index);
+        for class in stage.classes() {
+            let ready = room && job.may_start(stage_index, class);
+            let entered = self.queue.set(job.row.priority, &job.row.owner, class, (job_id, stage_index), ready);
+            self.changes.work_available |= entered;
+        }
     }
 
     /// Sees to it that somebody looks when the first waiting chunk of the stage has waited for too long.

@@ -51,7 +51,7 @@ impl Grid {
     }
 
     fn fresh_stage(&mut self, now: Millis, policy: &StagePolicy, state: ChunkState) -> Stage {
-        let (class, needs) = self.queue.enter(policy);
+        let (class, needs) = self.queue.enter(&policy.needs, &policy.constraints);
         let mut stage = Stage::new(vec![state as u8; policy.chunks as usize], class, needs, now);
         if state == ChunkState::Waiting {
             stage.ready.fill();
@@ -66,7 +66,7 @@ impl Grid {
         let open = job.row.is_open(stage_index);
         let Some(stage) = job.stage_mut(stage_index) else { return };
         if !open {
-            stage.ready.clear();
+            stage.clear_ready();
         }
         let blocks = stage.len().div_ceil(BLOCK);
         self.changes.blocks.extend((0..blocks).map(|number| (id, stage_index, number)));

@@ -146,6 +146,7 @@ impl Grid {
                 chunk: live.row.chunk,
                 number: live.row.number,
                 gpus: live.row.gpus.clone(),
+                grown: live.row.grown.as_deref().copied().unwrap_or_default(),
             }),
             Standing::Lost => {
                 if let Some(mut live) = self.let_go(id) {

@@ -8,7 +8,7 @@ use axum::extract::State;
 use dsg_core::event::{Answer, Event, Orders, Report, Start, Sync};
 use dsg_schemas::ids::{AttemptId, MAIN, RunnerId, SessionId};
 use dsg_schemas::limits;
-use dsg_schemas::spec::Gathered;
+use dsg_schemas::spec::{Gathered, Given};
 use dsg_schemas::wire::log::LogHave;
 use dsg_schemas::wire::{self, AttemptReport, Ended, Phase, SyncAnswer, SyncRequest};
 use tokio::time::{Instant, sleep_until};
@@ -119,7 +119,7 @@ fn believed(blobs: &BlobStore, report: AttemptReport) -> AttemptReport {
 
 async fn start_orders(app: &Shared, starts: Vec<Start>) -> Vec<wire::StartOrder> {
     let mut orders = Vec::with_capacity(starts.len());
-    for Start { attempt, chunk, number, gpus } in starts {
+    for Start { attempt, chunk, number, gpus, grown } in starts {
         // A job that cannot be read (the log says why) must not keep the runner from all others; it is offered again.
         let Ok(plan) = app.plan(chunk.job).await else { continue };
         let gathered = match chunk.stage {
@@ -129,7 +129,14 @@ async fn start_orders(app: &Shared, starts: Vec<Start>) -> Vec<wire::StartOrder>
                 Err(_) => continue,
             },
         };
-        orders.push(plan.start_order(chunk.job, chunk, attempt, number, gpus, &gathered));
+        orders.push(plan.start_order(
+            chunk.job,
+            chunk,
+            attempt,
+            number,
+            Given { gpus, memory_bytes: grown.memory_bytes, run_ms: grown.run_ms },
+            &gathered,
+        ));
     }
     orders
 }

@@ -113,12 +113,17 @@ fn attempts(now_ms: u64, detail: &ChunkDetail, shown: Option<&AttemptView>) -> M
 fn row(now_ms: u64, detail: &ChunkDetail, attempt: &AttemptView, current: bool) -> Markup {
     html! {
         tr data-key={ "attempt-" (attempt.number) } aria-current=[current.then_some("true")] {
-            td.number { (attempt.number) }
+            td.number { (attempt.number) @if attempt.revision > 1 { div.dim.small { "file " (attempt.revision) } } }
             td { (end(attempt)) }
             td { (Shown(&attempt.runner_name)) }
             td.nowrap { (words::time(now_ms, attempt.started_ms.unwrap_or(attempt.leased_ms))) }
-            td.nowrap { @match attempt.run_ms { Some(ms) => (words::duration(ms)), None => (words::elapsed(now_ms, attempt.started_ms, attempt.ended_ms)) } }
-            td.number { (amount(attempt.peak_memory_bytes.map(words::size))) }
+            td.nowrap { @match attempt.run_ms { Some(ms) => (words::duration(ms)), None => (words::elapsed(now_ms, attempt.started_ms, attempt.ended_ms)) }
+                @if let Some(ms) = attempt.raised_run_ms { div.dim.small { "limit raised to " (words::duration(ms)) } }
+            }
+            td.number {
+                (amount(attempt.peak_memory_bytes.map(words::size)))
+                @if let Some(bytes) = attempt.raised_memory_bytes { div.dim.small { "limit raised to " (words::size(bytes)) } }
+            }
             td.number.wide-only { (amount(attempt.cpu_ms.map(words::duration))) }
             td.wide-only { @if attempt.gpus.is_empty() { span.dim { "–" } } @for gpu in &attempt.gpus { div.mono.small title=(Shown(gpu)) { (Shown(&shortened(gpu, 12))) } } }
             td { a href=(SafeUrl::chunk(detail.chunk.id).with("attempt", &attempt.number.to_string()).at("log-title")) { "Log" } " · " a href=(SafeUrl::raw_log(attempt.id)) download { "raw" } }

@@ -202,7 +202,9 @@ fn attempt(kind: Kind, number: u32, reason: Option<EndReason>) -> AttemptView {
     AttemptView {
         id: AttemptId(900 + u64::from(number)),
         number,
-        revision: 1,
+        revision: number,
+        raised_memory_bytes: (number > 1).then_some(4 << 30),
+        raised_run_ms: (number > 1).then_some(90 * MINUTE),
         runner: RunnerId(3),
         runner_name: text(kind, "gpu-box"),
         phase: if reason.is_some() { "ended" } else { "running" }.to_owned(),

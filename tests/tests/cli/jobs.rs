@@ -1,7 +1,7 @@
 //! What is done to jobs: cancel, hold, release, retry, delete.
 use anyhow::{Result, ensure};
 
-use super::desk::Desk;
+use super::desk::{Desk, pretend};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_job_is_held_released_and_cancelled() -> Result<()> {
@@ -76,5 +76,23 @@ async fn an_open_job_is_not_deleted() -> Result<()> {
     let job = desk.submit("waits", "exit=0", "chunks: {count: 1}").await?;
     let said = desk.dsg(&["delete", &job, "--yes", "-o", "json"]).await?.ends_with(8)?;
     ensure!(said.json()?["status"] == 409, "programs get the problem as it came: {said:?}");
+    Ok(())
+}
+
+/// Memory grows after each time that there was too little, up to the ceiling; every attempt shows what it got.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_chunk_that_runs_out_of_memory_gets_more() -> Result<()> {
+    let desk = Desk::logged_in(&["ada"]).await?;
+    let rule =
+        "retry: {backoff: {delay: 0s}, rules: [{when: {reason: oom}, action: retry, limit: 9, scale: {memory: 2}}]}";
+    let text = pretend("hungry", "oom=true", &format!("chunks: {{count: 1}}\n{rule}"));
+    desk.put("job.yaml", &text.replace("memory: 16MiB", "memory: 16MiB, max: {memory: 50MiB}"))?;
+    desk.dsg(&["submit", "job.yaml", "--wait"]).await?.ends_with(3)?;
+    let shown = desk.dsg(&["show", "1/0", "-o", "json"]).await?.ends_with(0)?.json()?;
+    let history = shown["history"].as_array().cloned().unwrap_or_default();
+    let raised: Vec<_> = history.iter().map(|attempt| attempt["raised_memory_bytes"].as_u64()).collect();
+    ensure!(raised == [None, Some(32 << 20), Some(50 << 20)], "{raised:?}: {shown}");
+    ensure!(shown["reason"] == "oom", "{shown}");
+    ensure!(shown["message"].as_str().is_some_and(|text| text.contains("no more than the 50MiB")), "{shown}");
     Ok(())
 }

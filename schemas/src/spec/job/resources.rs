@@ -29,6 +29,15 @@ pub struct Resources {
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "forms::gpus")]
     #[schemars(schema_with = "forms::gpus_schema")]
     pub gpus: Option<Gpus>,
+    /// How far `scale` in a retry rule may go.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max: Option<MostResources>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct MostResources {
+    pub memory: Bytes,
 }
 
 fn one_cpu() -> f64 {
@@ -40,7 +49,7 @@ fn half_gib() -> Bytes {
 
 impl Default for Resources {
     fn default() -> Resources {
-        Resources { cpus: one_cpu(), memory: half_gib(), disk: None, shm_size: None, gpus: None }
+        Resources { cpus: one_cpu(), memory: half_gib(), disk: None, shm_size: None, gpus: None, max: None }
     }
 }
 

@@ -88,6 +88,23 @@ pub struct RetryRule {
     /// In place of the backoff.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delay: Option<Millis>,
+    /// What the next attempt gets more of, each time this rule is used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scale: Option<Scale>,
+}
+
+/// Factors by which the next attempt gets more; what a chunk has once got it keeps on every later attempt.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Scale {
+    /// After `oom`: times the memory, up to `resources.max.memory` and to what the largest runner has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 100))]
+    pub memory: Option<f64>,
+    /// After `run_timeout`: times `timeouts.run`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 100))]
+    pub run: Option<f64>,
 }
 
 /// Both must match where both are given.

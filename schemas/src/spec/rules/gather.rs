@@ -101,7 +101,7 @@ fn container(place: &str, step: &Gather, job: &Job, report: &mut Report) {
     }
     env::check(&format!("{place}/env"), env, report);
     if let Some(resources) = resources {
-        memory(&format!("{place}/resources"), resources, report);
+        memory(&format!("{place}/resources"), resources, retry.as_ref().unwrap_or(&job.retry), report);
     }
     if let Some(timeouts) = timeouts {
         timeouts::each(&format!("{place}/timeouts"), timeouts, report);

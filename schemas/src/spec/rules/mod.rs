@@ -15,7 +15,7 @@ pub use inputs::{upload, uploads_of};
 pub use paths::has_wildcard;
 pub use references::{alone, references};
 
-use super::job::Job;
+use super::job::{Job, Resources, Retry, RetryRule};
 use super::problem::{Found, Report, Rule};
 use crate::api::Uploads;
 
@@ -30,7 +30,7 @@ pub fn check(job: &Job, uploads: Option<&Uploads>, report: &mut Report) {
     }
     timeouts::check(job, report);
     retry::check("/retry", &job.retry, report);
-    memory("/resources", &job.resources, report);
+    memory("/resources", &job.resources, &job.retry, report);
     inputs::check(job, uploads, report);
     outputs::check("/outputs", &job.outputs, job, report);
     chunks::check(&job.chunks, uploads, report);
@@ -74,9 +74,19 @@ fn both(pointer: &str, command: bool, script: bool, report: &mut Report) {
 /// What the engines need for a container to start at all.
 const LEAST_MEMORY: u64 = 6 << 20;
 
-fn memory(pointer: &str, resources: &super::job::Resources, report: &mut Report) {
+fn memory(pointer: &str, resources: &Resources, retry: &Retry, report: &mut Report) {
     if resources.memory.0 < LEAST_MEMORY {
         let message = "must be at least 6MiB: a container does not start with less";
         report.add(Found::new(Rule::OutOfRange, format!("{pointer}/memory"), message));
+    }
+    let Some(max) = resources.max else { return };
+    if max.memory < resources.memory {
+        let message = format!("is less than the {} that `memory` asks for from the start", resources.memory);
+        report.add(Found::new(Rule::OutOfRange, format!("{pointer}/max/memory"), message));
+    }
+    let grows = |rule: &RetryRule| rule.scale.is_some_and(|scale| scale.memory.is_some());
+    if !retry.rules.iter().any(grows) {
+        let rule = "{when: {reason: oom}, action: retry, scale: {memory: 2}}";
+        report.warnings.push(format!("`resources.max` has no effect without a retry rule that scales, as in `{rule}`"));
     }
 }

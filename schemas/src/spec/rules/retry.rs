@@ -1,6 +1,6 @@
 //! Retry rules that can match, and whose parts mean something together.
 use crate::reason::EndReason;
-use crate::spec::job::{Retry, RetryAction, RetryRule};
+use crate::spec::job::{Retry, RetryAction, RetryRule, Scale, When};
 use crate::spec::problem::{Found, Report, Rule};
 
 /// They end a chunk or a job, and not one of its attempts.
@@ -16,7 +16,7 @@ pub fn check(pointer: &str, retry: &Retry, report: &mut Report) {
 }
 
 fn wrong(rule: &RetryRule) -> Vec<(&'static str, &'static str)> {
-    let RetryRule { when, action, limit, delay } = rule;
+    let RetryRule { when, action, limit, delay, scale } = rule;
     let mut wrong = Vec::new();
     if when.exit_codes.is_empty() && when.reason.is_empty() {
         wrong.push(("when", "says neither `exit_codes` nor `reason`"));
@@ -43,5 +43,29 @@ fn wrong(rule: &RetryRule) -> Vec<(&'static str, &'static str)> {
     if !again && delay.is_some() {
         wrong.push(("delay", "has no meaning beside an action that does not try again"));
     }
+    if let Some(scale) = scale {
+        if !again {
+            wrong.push(("scale", "has no meaning beside an action that does not try again"));
+        }
+        wrong_scale(when, *scale, &mut wrong);
+    }
     wrong
+}
+
+/// More of something helps only against the lack of it.
+fn wrong_scale(when: &When, Scale { memory, run }: Scale, wrong: &mut Vec<(&'static str, &'static str)>) {
+    if memory.is_none() && run.is_none() {
+        wrong.push(("scale", "says neither `memory` nor `run`"));
+    }
+    if memory.is_some() && when.reason != [EndReason::Oom] {
+        wrong.push(("scale/memory", "helps only after `oom`: write `when: {reason: oom}`"));
+    }
+    if run.is_some() && when.reason != [EndReason::RunTimeout] {
+        wrong.push(("scale/run", "helps only after `run_timeout`: write `when: {reason: run_timeout}`"));
+    }
+    for (key, factor) in [("scale/memory", memory), ("scale/run", run)] {
+        if factor.is_some_and(|factor| factor <= 1.0) {
+            wrong.push((key, "must be more than 1, or the next attempt would get no more than the last"));
+        }
+    }
 }

@@ -38,14 +38,10 @@ impl Grid {
     }
 
     fn replace(&mut self, now: Millis, id: JobId, submission: Submission) {
-        let Some(job) = self.jobs.get_mut(&id) else { return };
+        let Some(job) = self.jobs.get(&id) else { return };
         let indexes: Vec<u16> = job.stages().map(|(index, _)| index).collect();
-        for index in &indexes {
-            let Some((stage, policy)) = job.stage(*index).zip(job.row.policy(*index)) else { continue };
-            let (class, key) = (stage.class, (id, *index));
-            self.queue.set(job.row.priority, &job.row.owner, class, key, false);
-            self.queue.leave(class, policy);
-        }
+        indexes.iter().for_each(|index| self.leave_lanes(id, *index));
+        let Some(job) = self.jobs.get_mut(&id) else { return };
         let row = &mut job.row;
         let Submission {
             request: _,
@@ -73,7 +69,7 @@ impl Grid {
         job.started_on.clear();
         for index in indexes {
             let Some(policy) = job.row.policy(index).cloned() else { continue };
-            let (class, needs) = self.queue.enter(&policy);
+            let (class, needs) = self.queue.enter(&policy.needs, &policy.constraints);
             if let Some(stage) = job.stage_mut(index) {
                 (stage.class, stage.needs) = (class, needs);
             }

@@ -73,7 +73,7 @@ impl Grid {
                 "parallelism {limit} of job {id} is reached: waits until one of its running chunks ends"
             ));
         }
-        let over = self.over_limit(&job.row.owner, stage.class)?;
+        let over = self.over_limit(&job.row.owner, stage.class_of(chunk.index))?;
         let words = over.words;
         Some(match over.for_ever {
             true => format!("{words}: it starts only once the limit is raised (`dsg limit owner`)"),
@@ -96,7 +96,7 @@ impl Grid {
         let index = if job.row.chunks_are_through() { GATHER } else { MAIN };
         let stage = job.stage(index)?;
         let soonest = stage.resting.iter().min_by_key(|(_, at)| **at).map(|(index, _)| *index);
-        let first = stage.ready.first().or(soonest)?;
+        let first = stage.first_ready().or(soonest)?;
         let chunk = ChunkId { job: id, stage: index, index: first };
         Some(self.explain(now, chunk).ok()?.summary)
     }

@@ -6,6 +6,7 @@ use crate::event::Millis;
 use crate::grid::Grid;
 use crate::job::{Job, Stage};
 use crate::needs::needs_words;
+use crate::queue::ClassId;
 
 /// Which part of the queue is looked at.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -40,11 +41,12 @@ impl Grid {
 
     fn placeable(&self) -> impl Iterator<Item = Waiting<'_>> {
         self.queue.groups().flat_map(move |(_, classes)| {
-            let mut stages: Vec<_> = classes.values().flatten().copied().collect();
+            let mut stages: Vec<_> =
+                classes.iter().flat_map(|(class, stages)| stages.iter().map(|stage| (*stage, *class))).collect();
             stages.sort_unstable();
-            stages.into_iter().filter_map(move |(id, index)| {
+            stages.into_iter().filter_map(move |((id, index), class)| {
                 let job = self.jobs.get(&id)?;
-                ready(job, index, job.stage(index)?)
+                ready(job, index, job.stage(index)?, class)
             })
         })
     }
@@ -53,9 +55,9 @@ impl Grid {
         let open = self.jobs.values().filter(|job| !job.row.state.is_final());
         open.flat_map(|job| {
             job.stages().flat_map(move |(index, stage)| {
-                let gated = |waiting: &Waiting<'_>| waiting.first >= job.gate(index) || !job.has_room(index);
-                let limited = ready(job, index, stage).filter(gated);
-                [limited, resting(job, index, stage), held(job, index, stage)].into_iter().flatten()
+                let gated = move |waiting: &Waiting<'_>| waiting.first >= job.gate(index) || !job.has_room(index);
+                let limited = stage.classes().filter_map(move |class| ready(job, index, stage, class)).filter(gated);
+                limited.chain(resting(job, index, stage)).chain(held(job, index, stage))
             })
         })
     }
@@ -70,14 +72,15 @@ impl Grid {
             priority: job.row.priority,
             first,
             waiting: *count,
-            needs: needs_words(&job.row.policy(*stage)?.needs),
+            needs: needs_words(job.stage(*stage)?.needs_of(first.index)),
             explanation: self.explain_chunk(now, job, first, job.state(first)?),
         })
     }
 }
 
-fn ready<'g>(job: &'g Job, index: StageIndex, stage: &Stage) -> Option<Waiting<'g>> {
-    Some(Waiting { job, stage: index, first: stage.ready.first()?, count: stage.ready.len() })
+fn ready<'g>(job: &'g Job, index: StageIndex, stage: &Stage, class: ClassId) -> Option<Waiting<'g>> {
+    let first = stage.ready_in(class).next()?;
+    Some(Waiting { job, stage: index, first, count: stage.ready_count(class) })
 }
 
 fn resting<'g>(job: &'g Job, index: StageIndex, stage: &Stage) -> Option<Waiting<'g>> {

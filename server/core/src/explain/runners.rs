@@ -41,7 +41,8 @@ impl Grid {
         if state == RunnerState::New {
             return (Hope::Away, why);
         }
-        if let Some(never) = misfit(name, facts, &Used::default(), &policy.needs, &policy.constraints) {
+        let needs = stage.needs_of(chunk.index);
+        if let Some(never) = misfit(name, facts, &Used::default(), needs, &policy.constraints) {
             return (Hope::Never, never.to_string());
         }
         if state != RunnerState::Ready {
@@ -65,7 +66,7 @@ impl Grid {
         if runner.holds.len() >= runner.most_holds() {
             return (Hope::Busy, on_trial_or_full(runner));
         }
-        if let Some(full) = misfit(name, facts, &runner.used, &policy.needs, &policy.constraints) {
+        if let Some(full) = misfit(name, facts, &runner.used, needs, &policy.constraints) {
             return (Hope::Busy, full.to_string());
         }
         if let Some(other) = self.reserved_for(runner, job) {

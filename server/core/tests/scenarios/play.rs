@@ -1,10 +1,11 @@
 //! Plays one scenario: fake runners, a clock, and rows that are committed after each event.
 use std::collections::BTreeMap;
 
-use dsg_core::{Act, Answer, Edit, Effects, Event, Grid, Join, Millis, Orders, Refusal, Report, Sync};
+use dsg_core::{Act, Answer, Edit, Effects, Event, Grid, Grown, Join, Millis, Orders, Refusal, Report, Sync};
 use dsg_schemas::api::{Act as PersonsAct, Retries};
 use dsg_schemas::ids::{AttemptId, ChunkId, JobId, RunnerId, SessionId};
 use dsg_schemas::reason::EndReason;
+use dsg_schemas::units::{self, Bytes};
 use dsg_schemas::wire::{AttemptReport, Ended, Facts, Phase, StoredFile};
 
 use crate::disk::Disk;
@@ -223,7 +224,17 @@ impl Play {
         let Orders { start, stop, forget, drain } = orders;
         for order in &start {
             let gpus = if order.gpus.is_empty() { String::new() } else { format!(" with {}", order.gpus.join(", ")) };
-            self.out.push(format!("{name} starts {}#{} as attempt {}{gpus}", order.chunk, order.number, order.attempt));
+            let grown = match order.grown {
+                Grown { memory_bytes: None, run_ms: None } => String::new(),
+                Grown { memory_bytes, run_ms } => format!(
+                    " with {}{}",
+                    memory_bytes.map(|bytes| format!("{} of memory ", Bytes(bytes))).unwrap_or_default(),
+                    run_ms.map(|run| format!("{} to run", units::Millis(run))).unwrap_or_default()
+                ),
+            };
+            let line =
+                format!("{name} starts {}#{} as attempt {}{gpus}{grown}", order.chunk, order.number, order.attempt);
+            self.out.push(line.trim_end().to_owned());
         }
         self.out.extend(stop.iter().map(|order| format!("{name} stops attempt {}: {}", order.attempt, order.reason)));
         self.out.extend(forget.iter().map(|attempt| format!("{name} forgets attempt {attempt}")));

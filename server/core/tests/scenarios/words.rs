@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 
 use dsg_core::{Breaker, GatherPolicy, Needs, StagePolicy, Submission};
 use dsg_schemas::reason::EndReason;
-use dsg_schemas::spec::{Arch, Backoff, Constraints, ExitCodes, Placement, Retry, RetryAction, RetryRule, When};
+use dsg_schemas::spec::{Arch, Backoff, Constraints, ExitCodes, Placement, Retry, RetryAction, RetryRule, Scale, When};
 use dsg_schemas::units::{Bytes, Millis};
 use dsg_schemas::wire::{Facts, Gpu};
 
@@ -114,6 +114,8 @@ pub fn policy(words: &Words) -> StagePolicy {
         parallelism: words.number("parallelism"),
         per_runner: words.number("per_runner"),
         queue_timeout_ms: words.duration("queue_timeout"),
+        run_timeout_ms: words.duration("run_timeout"),
+        max_memory_bytes: words.get("max_memory").map(|_| words.bytes("max_memory", "")),
         required_outputs: words.list("outputs"),
         breaker: Breaker {
             canary: words.number("canary"),
@@ -123,7 +125,8 @@ pub fn policy(words: &Words) -> StagePolicy {
     }
 }
 
-/// `rule=exit:64..78:retry:2`, `rule=oom::requeue`: reason or code, action, limit.
+/// `rule=exit:64..78:retry:2`, `rule=oom::requeue`, `rule=oom::retry:3:2.0`: reason or code, action, limit, scale (of memory after
+/// `oom`, else of the time to run).
 fn rule(text: &str) -> RetryRule {
     let parts: Vec<&str> = text.split(':').collect();
     let reason = EndReason::ALL.into_iter().find(|reason| reason.word() == parts[0]).expect("a reason");
@@ -141,7 +144,14 @@ fn rule(text: &str) -> RetryRule {
     };
     let limit = parts.get(3).map(|limit| limit.parse().expect("a limit"));
     let when = When { exit_codes: codes.into_iter().collect(), reason: vec![reason] };
-    RetryRule { when, action, limit, delay: None }
+    let scale = parts.get(4).map(|factor| {
+        let factor = Some(factor.parse().expect("a factor"));
+        match reason {
+            EndReason::Oom => Scale { memory: factor, run: None },
+            _ => Scale { memory: None, run: factor },
+        }
+    });
+    RetryRule { when, action, limit, delay: None, scale }
 }
 
 pub fn submission(words: &Words) -> Submission {

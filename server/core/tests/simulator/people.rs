@@ -3,7 +3,7 @@ use dsg_core::{Breaker, GatherPolicy, Needs, StagePolicy, Submission};
 use dsg_schemas::api::{Act, Retries};
 use dsg_schemas::ids::{ChunkId, JobId, MAIN, RunnerId};
 use dsg_schemas::reason::EndReason;
-use dsg_schemas::spec::{Backoff, Constraints, ExitCodes, Placement, Retry, RetryAction, RetryRule, When};
+use dsg_schemas::spec::{Backoff, Constraints, ExitCodes, Placement, Retry, RetryAction, RetryRule, Scale, When};
 use dsg_schemas::units::Millis;
 
 use crate::dice::Dice;
@@ -17,6 +17,14 @@ pub fn stage(dice: &mut Dice, chunks: u32) -> StagePolicy {
         action: if dice.percent(5) { RetryAction::FailJob } else { dice.one_of(&actions).expect("an action") },
         limit: dice.percent(50).then_some(2),
         delay: dice.percent(30).then_some(Millis(700)),
+        scale: None,
+    };
+    let more = RetryRule {
+        when: When { exit_codes: Vec::new(), reason: vec![EndReason::Oom] },
+        action: dice.one_of(&[RetryAction::Retry, RetryAction::Requeue]).expect("an action"),
+        limit: dice.percent(70).then_some(3),
+        delay: None,
+        scale: Some(Scale { memory: Some(1.5), run: None }),
     };
     StagePolicy {
         chunks,
@@ -34,10 +42,12 @@ pub fn stage(dice: &mut Dice, chunks: u32) -> StagePolicy {
             limit: dice.below(4) as u32,
             backoff: Backoff { delay: Millis(dice.below(3) * 4_000), ..Backoff::default() },
             avoid_failed_runners: dice.percent(40),
-            rules: if dice.percent(40) { vec![rule] } else { Vec::new() },
+            rules: [dice.percent(40).then_some(rule), dice.percent(50).then_some(more)].into_iter().flatten().collect(),
         },
         parallelism: dice.percent(25).then(|| 1 + dice.below(4) as u32),
         per_runner: dice.percent(25).then(|| 1 + dice.below(2) as u32),
+        run_timeout_ms: None,
+        max_memory_bytes: dice.percent(50).then_some(8 << 30),
         queue_timeout_ms: dice.percent(15).then(|| 30_000 + dice.below(200_000)),
         required_outputs: Vec::new(),
         breaker: Breaker {
