@@ -52,6 +52,11 @@ impl Shared {
         match tokio::task::spawn_blocking(move || store.read(read)).await {
             Ok(Ok(found)) => Ok(found),
             Ok(Err(StoreError::Closed)) => Err(Failure::store()),
+            Ok(Err(error)) if error.is_damage() => {
+                let text = format!("Rows of the store are damaged. Stop the server and get them back: {error}.");
+                self.banners.show("damage", text);
+                Err(Failure::damaged(error))
+            }
             Ok(Err(error)) => Err(Failure::internal("read the store", error)),
             Err(error) => Err(Failure::internal("read the store", error)),
         }

@@ -5,14 +5,17 @@ use std::path::PathBuf;
 use clap::Parser;
 use dsg_schemas::units::Millis;
 
+use crate::command::Command;
 use crate::config::{Config, Tls};
 
 /// The server of DSG: takes jobs, splits them into chunks, gives them to runners, and shows what happens.
 #[derive(Debug, Parser)]
 #[command(name = "dsg-server", version)]
 pub struct Options {
+    #[command(subcommand)]
+    pub command: Option<Command>,
     /// Where everything is kept
-    #[arg(long, env = "DSG_DATA", default_value = "dsg-data", value_name = "DIR")]
+    #[arg(long, env = "DSG_DATA", default_value = "dsg-data", value_name = "DIR", global = true)]
     pub data: PathBuf,
     /// Address and port to listen on
     #[arg(long, env = "DSG_LISTEN", default_value = "0.0.0.0:8420", value_name = "ADDRESS")]

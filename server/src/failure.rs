@@ -44,6 +44,12 @@ impl Failure {
         let detail = "the server could not write its store, so nothing was done; its log says why; try again";
         Failure::new(StatusCode::SERVICE_UNAVAILABLE, "store_failed", detail)
     }
+    /// Reading found what nobody wrote.
+    pub fn damaged(cause: impl std::fmt::Display) -> Failure {
+        tracing::error!(cause = ?cause.to_string(), "the store is damaged");
+        let detail = "the server's store is damaged: what was asked for cannot be shown as it was written; its log says where, and `dsg-server restore` gets it back";
+        Failure::new(StatusCode::INTERNAL_SERVER_ERROR, "store_damaged", detail)
+    }
     pub fn spec(problems: Vec<SpecProblem>) -> Failure {
         let mut failure = Failure::new(
             StatusCode::UNPROCESSABLE_ENTITY,
@@ -104,6 +110,7 @@ impl From<Refused> for Failure {
             Refused::Refusal(refusal) => refusal.into(),
             Refused::Join(_) => Failure::unauthorized(detail),
             Refused::Store => Failure::store(),
+            Refused::DiskFull => Failure::new(StatusCode::INSUFFICIENT_STORAGE, "disk_full", detail),
             Refused::Busy => Failure::new(StatusCode::SERVICE_UNAVAILABLE, "busy", detail),
             Refused::Stopping => Failure::new(StatusCode::SERVICE_UNAVAILABLE, "stopping", detail),
         }

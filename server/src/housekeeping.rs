@@ -6,9 +6,9 @@ use dsg_schemas::spec::Plan;
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::app::{App, Shared};
-use crate::engine::LogDue;
+use crate::engine::{DISK_FULL, LogDue};
 use crate::failure::{Failure, Reply};
-use crate::store::{Reader, StoreError};
+use crate::store::{Reader, StoreError, Taken};
 
 const DISK_EVERY: Duration = Duration::from_secs(30);
 /// Blobs are looked through so often, and must be unused for so long: a submit uploads its files before the job exists.
@@ -16,6 +16,10 @@ const SWEEP_EVERY: Duration = Duration::from_secs(6 * 3600);
 const UNUSED_FOR: Duration = Duration::from_secs(48 * 3600);
 /// Below this the disk is called nearly full.
 const FREE_BYTES: u64 = 2 << 30;
+/// From here on a commit finds room again.
+const SOME_BYTES: u64 = 16 << 20;
+/// How often it is asked whether a snapshot is due, which is cheap.
+const SNAPSHOT_CHECK_EVERY: Duration = Duration::from_secs(30);
 
 pub async fn keep_logs(app: App, mut due: UnboundedReceiver<LogDue>) {
     while let Some(due) = due.recv().await {
@@ -47,8 +51,51 @@ pub async fn keep(app: App) {
     }
 }
 
+/// Beside the rest: a snapshot may take minutes.
+pub async fn keep_snapshots(app: App) {
+    let began = tokio::time::Instant::now();
+    let mut check = tokio::time::interval(SNAPSHOT_CHECK_EVERY);
+    loop {
+        tokio::select! {
+            _ = check.tick() => take_snapshot(&app, began.elapsed()).await,
+            () = app.stopping.cancelled() => return,
+        }
+    }
+}
+
+async fn take_snapshot(app: &Shared, up_for: Duration) {
+    let store = app.store.clone();
+    let take = move || if store.wants_snapshot(up_for)? { store.snapshot().map(Some) } else { Ok(None) };
+    let trouble = match tokio::task::spawn_blocking(take).await {
+        Ok(Ok(None)) => return,
+        Ok(Ok(Some(Taken::Unchanged))) => None,
+        Ok(Ok(Some(Taken::Written(name)))) => {
+            tracing::info!(name, "a snapshot of the store was taken");
+            None
+        }
+        Ok(Ok(Some(Taken::NoRoom { needed, free }))) => {
+            Some(format!("it needs {} MiB, and {} MiB are free", needed.div_ceil(1 << 20), free >> 20))
+        }
+        // The engine thread sees to it.
+        Ok(Err(StoreError::Closed)) => return,
+        Ok(Err(error)) => Some(error.to_string()),
+        Err(error) => Some(error.to_string()),
+    };
+    match trouble {
+        Some(trouble) if !app.stopping.is_cancelled() => {
+            tracing::warn!(trouble, "no snapshot of the store could be taken");
+            app.banners.show("snapshot", format!("No snapshot of the store could be taken: {trouble}."));
+        }
+        Some(_) => {}
+        None => app.banners.hide("snapshot"),
+    }
+}
+
 fn look_at_disk(app: &Shared) {
     let free = rustix::fs::statvfs(&app.config.data).map(|disk| disk.f_bavail.saturating_mul(disk.f_frsize));
+    if free.is_ok_and(|free| free > SOME_BYTES) {
+        app.banners.hide(DISK_FULL);
+    }
     match free {
         Ok(free) if free < FREE_BYTES => app.banners.show(
             "disk",
@@ -121,6 +168,28 @@ mod tests {
 
     use super::*;
     use crate::Config;
+
+    #[tokio::test]
+    async fn a_snapshot_is_taken_after_an_hour_and_one_without_room_is_told() {
+        let data = tempfile::tempdir().expect("a directory");
+        let server = crate::start(Config::local(data.path())).await.expect("a server");
+        let app = server.app.clone();
+        let count = || crate::store::snapshots(data.path()).expect("listed").len();
+        take_snapshot(&app, Duration::from_secs(3599)).await;
+        assert_eq!((count(), app.banners.all().len()), (0, 0));
+        *app.store.only_free_bytes.lock().expect("no panic") = Some(1 << 20);
+        take_snapshot(&app, Duration::from_secs(3600)).await;
+        assert_eq!(count(), 0);
+        let banners = app.banners.all();
+        assert!(
+            banners.iter().any(|text| text.contains("No snapshot") && text.contains("1 MiB are free")),
+            "{banners:?}"
+        );
+        *app.store.only_free_bytes.lock().expect("no panic") = None;
+        take_snapshot(&app, Duration::from_secs(3600)).await;
+        assert_eq!((count(), app.banners.all().len()), (1, 0));
+        server.stop().await;
+    }
 
     /// What a sweep would keep: uploads, outputs of attempts and gathered files; not what was only uploaded.
     #[tokio::test]

@@ -123,10 +123,17 @@ pub async fn start(config: Config) -> Result<Server, StartError> {
     tokio::spawn(gather::run(app.clone(), gather_due));
     tokio::spawn(housekeeping::keep_logs(app.clone(), due_logs));
     tokio::spawn(housekeeping::keep(app.clone()));
+    tokio::spawn(housekeeping::keep_snapshots(app.clone()));
     let handle = Handle::new();
     let served = serve(app.clone(), listener, certificates.as_ref(), handle.clone()).await?;
     let url = app.url.clone();
-    write_private(&data.join("url"), &url)?;
+    match write_private(&data.join("url"), &url) {
+        // Whoever wants to read, or to delete what fills the disk, must find a server.
+        Err(StartError::File { path, source }) if source.kind() == std::io::ErrorKind::StorageFull => {
+            tracing::warn!(path = %path.display(), "the disk is full: the file cannot be written");
+        }
+        written => written?,
+    }
     let ca_pem = app.authority.as_ref().map(|authority| authority.pem.clone());
     Ok(Server { url, address, admin_token, ca_pem, welcome, app, handle, served, engine: thread })
 }

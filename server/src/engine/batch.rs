@@ -16,7 +16,7 @@ impl Batch {
     pub fn answer(&mut self, reply: oneshot::Sender<Result<Answer, Refused>>, result: Result<Answer, Refused>) {
         self.answers.push(Box::new(move |committed| {
             // A caller that went away needs no answer.
-            drop(reply.send(if committed { result } else { Err(Refused::Store) }));
+            drop(reply.send(committed.and(result)));
         }));
     }
 }

@@ -33,7 +33,7 @@ impl Engine {
         let answer = self.call(|reply: oneshot::Sender<Result<T, Refused>>| {
             Message::Ask(Box::new(move |grid, now| {
                 let found = question(grid, now);
-                Box::new(move |committed| drop(reply.send(if committed { Ok(found) } else { Err(Refused::Store) })))
+                Box::new(move |committed| drop(reply.send(committed.map(|()| found))))
             }))
         });
         answer.await?
@@ -46,7 +46,7 @@ impl Engine {
         let answer = self.call(|reply: oneshot::Sender<Result<T, Refused>>| {
             Message::Book(Box::new(move |book, now| {
                 let done = change(book, now);
-                Box::new(move |committed| drop(reply.send(if committed { Ok(done) } else { Err(Refused::Store) })))
+                Box::new(move |committed| drop(reply.send(committed.map(|()| done))))
             }))
         });
         answer.await?

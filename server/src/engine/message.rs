@@ -6,8 +6,9 @@ use tokio::sync::oneshot;
 use crate::auth::Book;
 use crate::auth::book::NoJoin;
 
-/// Called after the commit with whether it succeeded. Nobody hears of what is not on disk.
-pub type Deliver = Box<dyn FnOnce(bool) + Send>;
+/// Called after the commit with what came of it. Nobody hears of what is not on disk.
+pub type Deliver = Box<dyn FnOnce(Committed) + Send>;
+pub type Committed = Result<(), Refused>;
 
 /// Given the time as well, in Unix milliseconds.
 pub type Change = Box<dyn FnOnce(&mut Book, u64) -> Deliver + Send>;
@@ -40,6 +41,8 @@ pub enum Refused {
     Join(#[from] NoJoin),
     #[error("the store could not be written; nothing was done")]
     Store,
+    #[error("the server's disk is full, so nothing was done; delete old jobs or give it more space, then try again")]
+    DiskFull,
     #[error("the server has more to do than it can take; try again soon")]
     Busy,
     #[error("the server is stopping")]

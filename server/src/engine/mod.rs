@@ -8,7 +8,9 @@ mod thread;
 pub use handle::Engine;
 pub use message::{EnrolRequest, Refused};
 pub use summary::{Banners, Summary};
-pub use thread::{LogDue, Outbox, StartError, start};
+pub use thread::{DISK_FULL, LogDue, Outbox, StartError, start};
 
+#[cfg(test)]
+mod slow;
 #[cfg(test)]
 mod tests;

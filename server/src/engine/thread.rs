@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::batch::Batch;
 use super::handle::Engine;
-use super::message::{EnrolRequest, Message, Refused};
+use super::message::{Committed, EnrolRequest, Message, Refused};
 use super::summary::{Banners, Summary};
 use crate::auth::{Book, Doors};
 use crate::clock::Clock;
@@ -33,6 +33,9 @@ const SUMMARY_EVERY: Duration = Duration::from_millis(200);
 const PROMPT_SUMMARY: Duration = Duration::from_millis(10);
 /// Between two tries to open a store that failed.
 const REOPEN_EVERY: Duration = Duration::from_secs(1);
+
+/// The banner of a disk without space, beside the one of a disk with little of it.
+pub const DISK_FULL: &str = "disk full";
 
 /// What other parts of the server do after a commit.
 pub struct Outbox {
@@ -55,7 +58,7 @@ pub enum LogDue {
 pub enum StartError {
     #[error(transparent)]
     Store(#[from] StoreError),
-    #[error("the rows of the store do not fit together: {0}; restore it from a backup")]
+    #[error("the rows of the store do not fit together: {0}; get them back with `dsg-server restore`")]
     Rows(String),
     #[error("the tokens in the store cannot be read: {0}")]
     Tokens(#[from] serde_json::Error),
@@ -286,13 +289,13 @@ impl Thread {
         let Batch { mut effects, answers, is_looked_for } = batch;
         let committed = self.write(&mut effects);
         // Whoever has just done something finds it wherever they look; unless the summary is so dear that it must not be made often.
-        if committed && is_looked_for && self.summary_took <= PROMPT_SUMMARY {
+        if committed.is_ok() && is_looked_for && self.summary_took <= PROMPT_SUMMARY {
             self.publish();
         }
         for answer in answers {
-            answer(committed);
+            answer(committed.clone());
         }
-        if !committed {
+        if committed.is_err() {
             return;
         }
         if effects.work_available {
@@ -304,12 +307,12 @@ impl Thread {
         }
     }
 
-    fn write(&mut self, effects: &mut Effects) -> bool {
-        let Some(state) = &mut self.state else { return false };
+    fn write(&mut self, effects: &mut Effects) -> Committed {
+        let state = self.state.as_mut().ok_or(Refused::Store)?;
         let mut changes = Changes { auth: state.book.take_changes(), ..Changes::default() };
         changes.absorb(effects);
         if changes.is_empty() {
-            return true;
+            return Ok(());
         }
         match self.store.commit(&changes) {
             Ok(removed) => {
@@ -332,13 +335,21 @@ impl Thread {
                 if runners || !changes.auth.is_empty() {
                     self.publish_book();
                 }
-                true
+                self.banners.hide(DISK_FULL);
+                Ok(())
             }
             Err(error) => {
                 tracing::error!(%error, "a commit failed; memory is thrown away and the rows are loaded anew");
                 self.state = None;
                 self.reopen();
-                false
+                if !error.is_disk_full() {
+                    return Err(Refused::Store);
+                }
+                self.banners.show(
+                    DISK_FULL,
+                    "The disk of the server is full: nothing new is taken until there is space again. What runs goes on.",
+                );
+                Err(Refused::DiskFull)
             }
         }
     }

@@ -5,9 +5,9 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use super::checksum::checksum;
 use super::record::number;
 use super::store::LogError;
+use crate::checksum::checksum;
 
 const MAGIC: &[u8; 4] = b"DSGP";
 /// Magic, attempt u64, length u32, checksum u32 of the bytes, checksum u32 of this head.

@@ -1,7 +1,7 @@
 //! Records of a segment: bytes of one stream as they came, or the mark of bytes that will never come.
 use dsg_schemas::wire::log::Stream;
 
-use super::checksum::checksum;
+use crate::checksum::checksum;
 
 /// Kind and stream u8, time u64, offset u64, length u32, checksum u32; big-endian.
 pub const HEAD: usize = 25;

@@ -1,9 +1,9 @@
 //! A segment: one file of a log, which begins with the state in which it found the log.
 use serde::{Deserialize, Serialize};
 
-use super::checksum::checksum;
 use super::lines::{Line, Tip, index};
 use super::record::{Records, number};
+use crate::checksum::checksum;
 
 const MAGIC: &[u8; 8] = b"DSGLOG1\n";
 /// Magic, length u32 and checksum u32 of the state that follows.

@@ -1,13 +1,22 @@
 //! What one batch writes, in one durable commit.
 use std::collections::BTreeMap;
+use std::sync::PoisonError;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use dsg_core::event::Effects;
-use dsg_core::row::{ChunkRow, Key, Row};
+use dsg_core::row::{Key, Row};
 use dsg_schemas::ids::{AttemptId, JobId};
-use redb::{Durability, ReadableTable, Table, WriteTransaction};
+use redb::{Database, Durability};
 
-use super::tables::{ATTEMPTS, AUTH, BLOCKS, CHUNKS, JOBS, META, META_COUNTERS, META_OWNERS, RUNNERS, SPECS, encode};
+use super::redo::Record;
+use super::steps::{Steps, apply};
+use super::tables::{ATTEMPTS, AUTH, BLOCKS, CHUNKS, JOBS, META, META_COUNTERS, META_OWNERS, RUNNERS, Reached, SPECS, encode};
+use super::trouble::Trouble;
 use super::{Store, StoreError};
+
+/// How far the rows on disk may be behind the log: bounds what the next start has to make up for after a crash.
+const BEHIND: Duration = Duration::from_secs(1);
+const BEHIND_BYTES: usize = 8 << 20;
 
 /// Rows to write (`None`: remove).
 #[derive(Debug, Default)]
@@ -28,6 +37,32 @@ impl Changes {
         self.rows.append(&mut effects.rows);
         self.removed_jobs.append(&mut effects.removed_jobs);
     }
+
+    fn steps(&self) -> Result<Vec<u8>, Trouble> {
+        let mut steps = Steps::default();
+        for (key, row) in &self.rows {
+            let bytes = row.as_ref().map(encode).transpose();
+            let bytes = bytes.map_err(|source| Trouble::Row { row: format!("{key:?}"), source })?;
+            let bytes = bytes.as_deref();
+            match *key {
+                Key::Meta => steps.put(META, &META_COUNTERS, bytes),
+                Key::Owners => steps.put(META, &META_OWNERS, bytes),
+                Key::Job(job) => steps.put(JOBS, &job.0, bytes),
+                Key::Spec(job) => steps.put(SPECS, &job.0, bytes),
+                Key::Block(job, stage, block) => steps.put(BLOCKS, &(job.0, stage, block), bytes),
+                Key::Chunk(id) => steps.put(CHUNKS, &(id.job.0, id.stage, id.index), bytes),
+                Key::Attempt(id) => steps.put(ATTEMPTS, &id.0, bytes),
+                Key::Runner(id) => steps.put(RUNNERS, &id.0, bytes),
+            }
+        }
+        for (key, bytes) in &self.auth {
+            steps.put(AUTH, &key.as_str(), bytes.as_deref());
+        }
+        for job in &self.removed_jobs {
+            steps.remove_job(*job);
+        }
+        Ok(steps.0)
+    }
 }
 
 impl Store {
@@ -36,93 +71,46 @@ impl Store {
     pub fn commit(&self, changes: &Changes) -> Result<Vec<AttemptId>, StoreError> {
         let result = self.try_commit(changes);
         if result.is_err() {
-            self.close();
+            self.let_go();
         }
         result
     }
 
     fn try_commit(&self, changes: &Changes) -> Result<Vec<AttemptId>, StoreError> {
-        let place = self.database.read().unwrap_or_else(|poison| poison.into_inner());
+        let place = self.database.read().unwrap_or_else(PoisonError::into_inner);
         let database = place.as_ref().ok_or(StoreError::Closed)?;
-        let mut write = database.begin_write().map_err(|error| self.wrap(error))?;
-        write.set_two_phase_commit(true);
-        write.set_durability(Durability::Immediate).map_err(|error| self.wrap(error))?;
-        self.write_rows(&write, changes)?;
-        let mut removed = Vec::new();
-        for job in &changes.removed_jobs {
-            self.remove_job(&write, *job, &mut removed)?;
-        }
+        changes.steps().and_then(|steps| self.write(database, steps)).map_err(|trouble| self.tell(trouble))
+    }
+
+    /// The log makes the commit durable, with one sync; the rows follow at their leisure: what the log has and they have not is
+    /// made up for at the next start.
+    fn write(&self, database: &Database, steps: Vec<u8>) -> Result<Vec<AttemptId>, Trouble> {
+        let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let reached = Reached { revision: writer.reached.revision + 1, at_ms: unix_ms() };
+        let is_due = writer.behind_bytes > BEHIND_BYTES || writer.durable_at.elapsed() > BEHIND;
+        let mut write = database.begin_write()?;
+        write.set_two_phase_commit(is_due);
+        write.set_durability(if is_due { Durability::Immediate } else { Durability::None })?;
+        let removed = apply(&write, &steps, reached)?;
+        writer.failed = Some(reached.revision);
+        writer.behind_bytes += steps.len();
+        let grid = writer.grid.clone();
+        writer.log.append(&*self.disk, &grid, &Record { reached, steps })?;
         #[cfg(test)]
         if self.fail_next_commit.swap(false, std::sync::atomic::Ordering::SeqCst) {
-            return Err(StoreError::Closed);
+            return Err(Trouble::Io(std::io::Error::other("a test wants it to fail")));
         }
-        write.commit().map_err(|error| self.wrap(error))?;
+        write.commit()?;
+        writer.failed = None;
+        writer.reached = reached;
+        if is_due {
+            writer.is_durable();
+        }
         Ok(removed)
-    }
-
-    fn write_rows(&self, write: &WriteTransaction, changes: &Changes) -> Result<(), StoreError> {
-        let mut meta = write.open_table(META).map_err(|error| self.wrap(error))?;
-        let mut jobs = write.open_table(JOBS).map_err(|error| self.wrap(error))?;
-        let mut specs = write.open_table(SPECS).map_err(|error| self.wrap(error))?;
-        let mut blocks = write.open_table(BLOCKS).map_err(|error| self.wrap(error))?;
-        let mut chunks = write.open_table(CHUNKS).map_err(|error| self.wrap(error))?;
-        let mut attempts = write.open_table(ATTEMPTS).map_err(|error| self.wrap(error))?;
-        let mut runners = write.open_table(RUNNERS).map_err(|error| self.wrap(error))?;
-        let mut auth = write.open_table(AUTH).map_err(|error| self.wrap(error))?;
-        for (key, row) in &changes.rows {
-            let bytes = row.as_ref().map(encode).transpose();
-            let bytes = bytes.map_err(|source| StoreError::Row { row: format!("{key:?}"), source })?;
-            let bytes = bytes.as_deref();
-            match *key {
-                Key::Meta => put(&mut meta, META_COUNTERS, bytes),
-                Key::Owners => put(&mut meta, META_OWNERS, bytes),
-                Key::Job(job) => put(&mut jobs, job.0, bytes),
-                Key::Spec(job) => put(&mut specs, job.0, bytes),
-                Key::Block(job, stage, block) => put(&mut blocks, (job.0, stage, block), bytes),
-                Key::Chunk(id) => put(&mut chunks, (id.job.0, id.stage, id.index), bytes),
-                Key::Attempt(id) => put(&mut attempts, id.0, bytes),
-                Key::Runner(id) => put(&mut runners, id.0, bytes),
-            }
-            .map_err(|error| self.wrap(error))?;
-        }
-        for (key, bytes) in &changes.auth {
-            put(&mut auth, key.as_str(), bytes.as_deref()).map_err(|error| self.wrap(error))?;
-        }
-        Ok(())
-    }
-
-    fn remove_job(&self, write: &WriteTransaction, job: JobId, removed: &mut Vec<AttemptId>) -> Result<(), StoreError> {
-        let from = removed.len();
-        let mut chunks = write.open_table(CHUNKS).map_err(|error| self.wrap(error))?;
-        let whole = (job.0, 0, 0)..=(job.0, u16::MAX, u32::MAX);
-        for entry in chunks.range(whole.clone()).map_err(|error| self.wrap(error))? {
-            let (_, bytes) = entry.map_err(|error| self.wrap(error))?;
-            let row: ChunkRow = serde_json::from_slice(bytes.value())
-                .map_err(|source| StoreError::Row { row: format!("a chunk of job {job}"), source })?;
-            removed.extend(row.attempts);
-        }
-        chunks.retain_in(whole.clone(), |_, _| false).map_err(|error| self.wrap(error))?;
-        let mut blocks = write.open_table(BLOCKS).map_err(|error| self.wrap(error))?;
-        blocks.retain_in(whole, |_, _| false).map_err(|error| self.wrap(error))?;
-        let mut attempts = write.open_table(ATTEMPTS).map_err(|error| self.wrap(error))?;
-        for attempt in &removed[from..] {
-            attempts.remove(attempt.0).map_err(|error| self.wrap(error))?;
-        }
-        for table in [JOBS, SPECS] {
-            let mut table = write.open_table(table).map_err(|error| self.wrap(error))?;
-            table.remove(job.0).map_err(|error| self.wrap(error))?;
-        }
-        Ok(())
     }
 }
 
-fn put<'k, K: redb::Key + 'static>(
-    table: &mut Table<'_, K, &'static [u8]>,
-    key: impl std::borrow::Borrow<K::SelfType<'k>>,
-    bytes: Option<&[u8]>,
-) -> Result<(), redb::StorageError> {
-    match bytes {
-        Some(bytes) => table.insert(key, bytes).map(drop),
-        None => table.remove(key).map(drop),
-    }
+/// For people only: revisions order commits, whatever the wall clock does.
+pub fn unix_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64
 }

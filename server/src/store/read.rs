@@ -4,11 +4,12 @@ use std::fmt::Debug;
 
 use dsg_core::row::{AttemptRow, BLOCK, ChunkRow, JobRow, Key, Row, RunnerRow};
 use dsg_schemas::ids::{AttemptId, ChunkId, JobId, RunnerId, StageIndex};
-use redb::{AccessGuard, ReadOnlyTable, ReadTransaction, ReadableDatabase, TableDefinition};
+use redb::{ReadTransaction, ReadableDatabase};
 use serde::de::DeserializeOwned;
 
+use super::checked::{Checked, Payload};
 use super::tables::{
-    ATTEMPTS, AUTH, BLOCKS, CHUNKS, JOBS, META, META_COUNTERS, META_GRID, META_OWNERS, RUNNERS, SPECS, decode,
+    ATTEMPTS, AUTH, BLOCKS, CHUNKS, Definition, JOBS, META, META_COUNTERS, META_GRID, META_OWNERS, RUNNERS, SPECS, Triple, decode,
 };
 use super::{Store, StoreError};
 
@@ -16,10 +17,6 @@ pub struct Reader<'a> {
     store: &'a Store,
     transaction: ReadTransaction,
 }
-
-type Table<K> = ReadOnlyTable<K, &'static [u8]>;
-/// Job, stage and index or block.
-type Triple = (u64, u16, u32);
 
 impl Store {
     /// Runs `read` on one consistent view of the rows.
@@ -46,12 +43,12 @@ impl Reader<'_> {
     }
     /// The plan of a job, as it was stored at submit.
     pub fn spec(&self, job: JobId) -> Result<Option<Vec<u8>>, StoreError> {
-        Ok(self.get(&self.table(SPECS)?, job.0)?.map(|bytes| bytes.value().to_vec()))
+        Ok(self.get(&self.table(SPECS)?, job.0)?.map(|bytes| bytes.bytes().to_vec()))
     }
     /// Names this grid.
     pub fn grid(&self) -> Result<String, StoreError> {
         let found = self.get(&self.table(META)?, META_GRID)?;
-        Ok(found.map(|bytes| String::from_utf8_lossy(bytes.value()).into_owned()).unwrap_or_default())
+        Ok(found.map(|bytes| String::from_utf8_lossy(bytes.bytes()).into_owned()).unwrap_or_default())
     }
 
     /// One state byte per chunk.
@@ -65,7 +62,7 @@ impl Reader<'_> {
     }
     pub fn state(&self, chunk: ChunkId) -> Result<Option<u8>, StoreError> {
         let block = self.get(&self.table(BLOCKS)?, (chunk.job.0, chunk.stage, chunk.index / BLOCK))?;
-        Ok(block.and_then(|bytes| bytes.value().get((chunk.index % BLOCK) as usize).copied()))
+        Ok(block.and_then(|bytes| bytes.bytes().get((chunk.index % BLOCK) as usize).copied()))
     }
 
     /// Jobs from the newest to the oldest, those before `before` only, until `visit` answers false.
@@ -76,9 +73,9 @@ impl Reader<'_> {
     ) -> Result<(), StoreError> {
         let table = self.table(JOBS)?;
         let end = before.map_or(u64::MAX, |job| job.0);
-        for entry in table.range(0..end).map_err(|error| self.store.wrap(error))?.rev() {
-            let (key, bytes) = entry.map_err(|error| self.store.wrap(error))?;
-            if !visit(parse(|| format!("job {}", key.value()), bytes.value())?) {
+        for entry in table.range(0..end).map_err(|trouble| self.store.tell(trouble))?.rev() {
+            let (key, bytes) = entry.map_err(|trouble| self.store.tell(trouble))?;
+            if !visit(parse(|| format!("job {}", key.value()), bytes.bytes())?) {
                 break;
             }
         }
@@ -102,9 +99,9 @@ impl Reader<'_> {
     pub fn auth(&self) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
         let mut rows = Vec::new();
         let table = self.table(AUTH)?;
-        for entry in table.range::<&str>(..).map_err(|error| self.store.wrap(error))? {
-            let (key, bytes) = entry.map_err(|error| self.store.wrap(error))?;
-            rows.push((key.value().to_owned(), bytes.value().to_vec()));
+        for entry in table.range::<&str>(..).map_err(|trouble| self.store.tell(trouble))? {
+            let (key, bytes) = entry.map_err(|trouble| self.store.tell(trouble))?;
+            rows.push((key.value().to_owned(), bytes.bytes().to_vec()));
         }
         Ok(rows)
     }
@@ -112,9 +109,9 @@ impl Reader<'_> {
     /// All attempts there are.
     pub fn attempts(&self, mut visit: impl FnMut(AttemptRow)) -> Result<(), StoreError> {
         let table = self.table(ATTEMPTS)?;
-        for entry in table.range::<u64>(..).map_err(|error| self.store.wrap(error))? {
-            let (key, bytes) = entry.map_err(|error| self.store.wrap(error))?;
-            visit(parse(|| format!("attempt {}", key.value()), bytes.value())?);
+        for entry in table.range::<u64>(..).map_err(|trouble| self.store.tell(trouble))? {
+            let (key, bytes) = entry.map_err(|trouble| self.store.tell(trouble))?;
+            visit(parse(|| format!("attempt {}", key.value()), bytes.bytes())?);
         }
         Ok(())
     }
@@ -122,9 +119,9 @@ impl Reader<'_> {
     pub fn runners(&self) -> Result<Vec<RunnerRow>, StoreError> {
         let mut rows = Vec::new();
         let table = self.table(RUNNERS)?;
-        for entry in table.range::<u64>(..).map_err(|error| self.store.wrap(error))? {
-            let (key, bytes) = entry.map_err(|error| self.store.wrap(error))?;
-            rows.push(parse(|| format!("runner {}", key.value()), bytes.value())?);
+        for entry in table.range::<u64>(..).map_err(|trouble| self.store.tell(trouble))? {
+            let (key, bytes) = entry.map_err(|trouble| self.store.tell(trouble))?;
+            rows.push(parse(|| format!("runner {}", key.value()), bytes.bytes())?);
         }
         Ok(rows)
     }
@@ -134,7 +131,7 @@ impl Reader<'_> {
         let mut rows = Vec::new();
         for (key, name) in [(Key::Meta, META_COUNTERS), (Key::Owners, META_OWNERS)] {
             let Some(bytes) = self.get(&self.table(META)?, name)? else { continue };
-            rows.push((key, row(key, bytes.value())?));
+            rows.push((key, row(key, bytes.bytes())?));
         }
         for runner in self.runners()? {
             rows.push((Key::Runner(runner.id), Row::Runner(Box::new(runner))));
@@ -176,7 +173,7 @@ impl Reader<'_> {
             let chunk: ChunkRow = parse(|| format!("chunk {index} of job {job}"), bytes)?;
             for attempt in &chunk.attempts {
                 if let Some(bytes) = self.get(&attempts, attempt.0)? {
-                    rows.push((Key::Attempt(*attempt), row(Key::Attempt(*attempt), bytes.value())?));
+                    rows.push((Key::Attempt(*attempt), row(Key::Attempt(*attempt), bytes.bytes())?));
                 }
             }
             rows.push((Key::Chunk(ChunkId { job, stage, index }), Row::Chunk(chunk)));
@@ -184,41 +181,38 @@ impl Reader<'_> {
         })
     }
 
-    fn table<K: redb::Key + 'static>(
-        &self,
-        definition: TableDefinition<'_, K, &'static [u8]>,
-    ) -> Result<Table<K>, StoreError> {
-        self.transaction.open_table(definition).map_err(|error| self.store.wrap(error))
+    fn table<K: redb::Key + 'static>(&self, definition: Definition<K>) -> Result<Checked<K>, StoreError> {
+        Checked::open(&self.transaction, definition).map_err(|trouble| self.store.tell(trouble))
     }
 
     fn get<'k, K: redb::Key + 'static>(
         &self,
-        table: &Table<K>,
+        table: &Checked<K>,
         key: impl Borrow<K::SelfType<'k>>,
-    ) -> Result<Option<AccessGuard<'static, &'static [u8]>>, StoreError> {
-        table.get(key).map_err(|error| self.store.wrap(error))
+    ) -> Result<Option<Payload>, StoreError> {
+        table.get(key).map_err(|trouble| self.store.tell(trouble))
     }
 
     fn one<'k, K: redb::Key + 'static, T: DeserializeOwned>(
         &self,
-        table: &Table<K>,
+        table: &Checked<K>,
         key: impl Borrow<K::SelfType<'k>> + Debug,
     ) -> Result<Option<T>, StoreError> {
         let name = format!("{key:?}");
-        self.get(table, key)?.map(|bytes| parse(|| name, bytes.value())).transpose()
+        self.get(table, key)?.map(|bytes| parse(|| name, bytes.bytes())).transpose()
     }
 
     fn each(
         &self,
-        definition: TableDefinition<'_, Triple, &'static [u8]>,
+        definition: Definition<Triple>,
         first: Triple,
         last: Triple,
         mut visit: impl FnMut(Triple, &[u8]) -> Result<bool, StoreError>,
     ) -> Result<(), StoreError> {
         let table = self.table(definition)?;
-        for entry in table.range(first..=last).map_err(|error| self.store.wrap(error))? {
-            let (key, bytes) = entry.map_err(|error| self.store.wrap(error))?;
-            if !visit(key.value(), bytes.value())? {
+        for entry in table.range(first..=last).map_err(|trouble| self.store.tell(trouble))? {
+            let (key, bytes) = entry.map_err(|trouble| self.store.tell(trouble))?;
+            if !visit(key.value(), bytes.bytes())? {
                 break;
             }
         }

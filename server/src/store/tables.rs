@@ -1,22 +1,28 @@
-//! The tables. Values are JSON, but for specs and blocks, which are bytes already.
+//! The tables. Values are sealed ([`super::sealed`]); inside is JSON, but for specs and blocks, which are bytes already.
 use dsg_core::row::{Key, Row};
 use redb::TableDefinition;
+use serde::{Deserialize, Serialize};
 
-/// Raised when older servers could not read what is written.
-pub const VERSION: u64 = 1;
+/// Raised when older servers could not read what is written. 1: values without checksums.
+pub const VERSION: u64 = 2;
 
-pub const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
-pub const JOBS: TableDefinition<u64, &[u8]> = TableDefinition::new("jobs");
-pub const SPECS: TableDefinition<u64, &[u8]> = TableDefinition::new("specs");
+pub type Definition<K> = TableDefinition<'static, K, &'static [u8]>;
+/// Job, stage, and index or block.
+pub type Triple = (u64, u16, u32);
+
+pub const META: Definition<&'static str> = TableDefinition::new("meta");
+pub const JOBS: Definition<u64> = TableDefinition::new("jobs");
+pub const SPECS: Definition<u64> = TableDefinition::new("specs");
 /// Job, stage, block.
-pub const BLOCKS: TableDefinition<(u64, u16, u32), &[u8]> = TableDefinition::new("blocks");
+pub const BLOCKS: Definition<Triple> = TableDefinition::new("blocks");
 /// Job, stage, index.
-pub const CHUNKS: TableDefinition<(u64, u16, u32), &[u8]> = TableDefinition::new("chunks");
-pub const ATTEMPTS: TableDefinition<u64, &[u8]> = TableDefinition::new("attempts");
-pub const RUNNERS: TableDefinition<u64, &[u8]> = TableDefinition::new("runners");
-/// By `kind/sha256 of the secret`.
-pub const AUTH: TableDefinition<&str, &[u8]> = TableDefinition::new("auth");
+pub const CHUNKS: Definition<Triple> = TableDefinition::new("chunks");
+pub const ATTEMPTS: Definition<u64> = TableDefinition::new("attempts");
+pub const RUNNERS: Definition<u64> = TableDefinition::new("runners");
+/// By the sha256 of the secret.
+pub const AUTH: Definition<&'static str> = TableDefinition::new("auth");
 
+/// The one value that is not sealed: older servers must be able to read it, to say why they refuse.
 pub const META_VERSION: &str = "version";
 /// The counters of the core.
 pub const META_COUNTERS: &str = "counters";
@@ -24,6 +30,34 @@ pub const META_COUNTERS: &str = "counters";
 pub const META_OWNERS: &str = "owners";
 /// Names this grid, made at its first start.
 pub const META_GRID: &str = "grid";
+/// How many commits there were, as [`Reached`].
+pub const META_REVISION: &str = "revision";
+
+/// How far a store has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reached {
+    /// Counts commits.
+    pub revision: u64,
+    /// When the last one was made, by the wall clock.
+    pub at_ms: u64,
+}
+
+/// What is to be done with every table, whatever its keys are.
+pub trait Visitor {
+    type Error;
+    fn table<K: redb::Key + 'static>(&mut self, table: Definition<K>) -> Result<(), Self::Error>;
+}
+
+pub fn each_table<V: Visitor>(visitor: &mut V) -> Result<(), V::Error> {
+    visitor.table(META)?;
+    visitor.table(JOBS)?;
+    visitor.table(SPECS)?;
+    visitor.table(BLOCKS)?;
+    visitor.table(CHUNKS)?;
+    visitor.table(ATTEMPTS)?;
+    visitor.table(RUNNERS)?;
+    visitor.table(AUTH)
+}
 
 /// The stored form of a row.
 pub fn encode(row: &Row) -> Result<Vec<u8>, serde_json::Error> {

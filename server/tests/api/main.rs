@@ -1,6 +1,7 @@
 //! The server from outside: a real one on a free port, spoken to over HTTP by hand-written runners and people.
 mod bytes;
 mod doors;
+mod full;
 mod grid;
 mod life;
 mod lists;
