@@ -42,6 +42,9 @@ sim: ## replay one simulator run: make sim SEED=17
 soak: ## the simulator over many seeds: make soak SEEDS=100000
 	SIM_SEEDS=$(or $(SEEDS),20000) cargo test --locked --release -p dsg-core --quiet --test simulator -- --nocapture
 
+torture: ## the store under power cuts, kills and bad disks, longer than in make check: make torture SEED=17
+	DSG_TORTURE_SEED=$(or $(SEED),1) DSG_TORTURE_KILLS=200 DSG_TORTURE_FLIPS=20000 cargo test --locked -p dsg-server --quiet --lib torture
+
 bench: ## the figures, one `name: value unit` each; some of them: make bench ONLY="check idle grid log containers"
 	cargo build --locked --release --workspace --bins
 	@tests/lab/chromium || true
@@ -65,4 +68,4 @@ deny: ## advisories and licences of the dependencies (needs cargo-deny)
 clean: ## remove what was built
 	cargo clean
 
-.PHONY: help build release demo check test engines browser sim soak bench bless schemas images deny clean
+.PHONY: help build release demo check test engines browser sim soak torture bench bless schemas images deny clean
