@@ -30,7 +30,9 @@ pub enum RestoreError {
     NoFolder(PathBuf),
     #[error("there is no snapshot {name} in {folder}; `dsg-server restore --list` shows those that there are")]
     NoSnapshot { name: String, folder: PathBuf },
-    #[error("{0} has no good snapshot, and no redo log that goes back to an empty store: nothing was changed")]
+    #[error(
+        "{0} has no good snapshot, and no redo log that goes back to an empty store: nothing was changed; copy the folders snapshots and redo of a backup there and try again, or, if nothing was ever stored here, move {ROWS} away"
+    )]
     Nothing(PathBuf),
     #[error(transparent)]
     Store(#[from] StoreError),
