@@ -76,8 +76,9 @@ impl Grid {
         match was {
             Standing::Current => {
                 let ended = self.with_required_outputs(&row, ended);
-                row.started_ms =
-                    row.started_ms.or_else(|| (ended.run_ms > 0).then_some(now.saturating_sub(ended.run_ms)));
+                // By the runner's clock it may have run for longer than it was there.
+                let ran = || (ended.run_ms > 0).then_some(now.saturating_sub(ended.run_ms).max(row.leased_ms));
+                row.started_ms = row.started_ms.or_else(ran);
                 let seen = row.seen;
                 row.seen = true;
                 row.ended_ms = Some(now);

@@ -98,6 +98,8 @@ impl Grid {
     fn progress(&mut self, now: Millis, id: AttemptId, state: ChunkState, started: Option<Millis>, note: String) {
         let Some(live) = self.attempts.get_mut(&id) else { return };
         live.note = note;
+        // What was stopped before anybody heard that it runs did not start after its end.
+        let started = started.filter(|_| live.row.ended.is_none());
         let news = !live.row.seen || (live.row.started_ms.is_none() && started.is_some());
         live.row.seen = true;
         live.row.started_ms = live.row.started_ms.or(started);
