@@ -23,6 +23,7 @@ check: ## format, lints, docs, fast tests, simulator, schema drift: no engine, n
 	cargo run --locked --quiet -p dsg-schemas --bin schemas -- --check
 	cargo build --locked --workspace --bins
 	cargo test --locked --workspace --quiet
+	@$(MAKE) --no-print-directory planted
 
 test: ## everything the project can prove on this machine: check, both engines, the browser
 	@tests/lab/install gcc make
@@ -37,10 +38,17 @@ browser: build ## only the journey in a real Chromium
 	@tests/lab/engines $(LAB) sh -c 'images/build shell $${DSG_TEST_DOCKER:+docker -H unix://$$DSG_TEST_DOCKER} && tests/lab/browser'
 
 sim: ## replay one simulator run: make sim SEED=17
-	SIM_SEED=$(SEED) cargo test --locked -p dsg-core --quiet --test simulator -- --nocapture
+	SIM_SEED=$(SEED) cargo test --locked -p dsg-core --quiet --test simulator -- --nocapture no_seed
 
-soak: ## the simulator over many seeds: make soak SEEDS=100000
-	SIM_SEEDS=$(or $(SEEDS),20000) cargo test --locked --release -p dsg-core --quiet --test simulator -- --nocapture
+planted: ## plant faults in the scheduler and see the simulator find each; one of them: make planted BUG=FenceDropped
+	SIM_BUG=$(BUG) cargo test --locked -p dsg-core --features planted-bugs --quiet --test simulator -- planted $(if $(BUG),--nocapture)
+
+soak: ## the simulator over ever new seeds for an hour: make soak MINUTES=60; so many from the first: make soak SEEDS=100000
+ifdef SEEDS
+	SIM_SEEDS=$(SEEDS) cargo test --locked --release -p dsg-core --quiet --test simulator -- --nocapture no_seed
+else
+	SIM_MINUTES=$(or $(MINUTES),60) cargo test --locked --release -p dsg-core --quiet --test simulator -- --nocapture --ignored soak
+endif
 
 torture: ## the store under power cuts, kills and bad disks, longer than in make check: make torture SEED=17
 	DSG_TORTURE_SEED=$(or $(SEED),1) DSG_TORTURE_KILLS=200 DSG_TORTURE_FLIPS=20000 cargo test --locked -p dsg-server --quiet --lib torture
@@ -68,4 +76,4 @@ deny: ## advisories and licences of the dependencies (needs cargo-deny)
 clean: ## remove what was built
 	cargo clean
 
-.PHONY: help build release demo check test engines browser sim soak torture bench bless schemas images deny clean
+.PHONY: help build release demo check test engines browser sim planted soak torture bench bless schemas images deny clean

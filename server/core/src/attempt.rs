@@ -6,6 +6,7 @@ use dsg_schemas::reason::EndReason;
 
 use crate::event::Millis;
 use crate::grid::Grid;
+use crate::planted::{Bug, planted};
 use crate::policy::Needs;
 use crate::row::{AttemptRow, Key, Row};
 
@@ -56,7 +57,9 @@ impl Grid {
         let live = self.attempts.remove(&id)?;
         if let Some(runner) = self.runners.get_mut(&live.row.runner) {
             runner.holds.remove(&id);
-            runner.used.take_away(&live.needs, &live.row.gpus);
+            if !planted(Bug::RoomNotGivenBack) {
+                runner.used.take_away(&live.needs, &live.row.gpus);
+            }
         }
         Some(live)
     }
@@ -111,7 +114,7 @@ impl Grid {
     pub(crate) fn fence_lost(&mut self, chunk: ChunkId) {
         let last = self.jobs.get(&chunk.job).and_then(|job| job.chunk(chunk)?.attempts.last().copied());
         let lost = |id: &AttemptId| self.attempts.get(id).is_some_and(|live| live.standing == Standing::Lost);
-        if let Some(id) = last.filter(lost) {
+        if let Some(id) = last.filter(lost).filter(|_| !planted(Bug::FenceDropped)) {
             self.fence(id);
         }
     }

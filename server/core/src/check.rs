@@ -5,9 +5,11 @@ use dsg_schemas::api::{ChunkState, Tally};
 use dsg_schemas::ids::{AttemptId, ChunkId, RunnerId, StageIndex};
 
 use crate::attempt::Standing;
+use crate::bits::Bits;
 use crate::grid::Grid;
-use crate::job::{Job, Stage, state_of};
+use crate::job::{Job, Stage};
 use crate::needs::Used;
+use crate::queue::StageKey;
 use crate::share::Holds;
 
 impl Grid {
@@ -16,9 +18,16 @@ impl Grid {
         let mut resting = BTreeSet::new();
         let mut queued = 0;
         let mut shares: BTreeMap<String, Holds> = BTreeMap::new();
+        let mut on_runner: BTreeMap<StageKey, BTreeMap<RunnerId, u32>> = BTreeMap::new();
+        for live in self.attempts.values().filter(|live| live.standing == Standing::Current) {
+            let (chunk, runner) = (live.row.chunk, live.row.runner);
+            *on_runner.entry((chunk.job, chunk.stage)).or_default().entry(runner).or_default() += 1;
+        }
         for job in self.jobs.values() {
             for (index, stage) in job.stages() {
                 self.check_stage(job, index, stage);
+                let there = on_runner.remove(&(job.row.id, index)).unwrap_or_default();
+                assert_eq!(there, stage.on_runner, "chunks of {}/{index} on runners", job.row.id);
                 for (chunk, at) in &stage.resting {
                     resting.insert((*at, ChunkId { job: job.row.id, stage: index, index: *chunk }));
                 }
@@ -78,20 +87,28 @@ impl Grid {
 
     fn check_stage(&self, job: &Job, index: StageIndex, stage: &Stage) {
         let id = job.row.id;
-        let mut tally = Tally::default();
+        let (mut counts, mut wanted) = ([0u64; ChunkState::ALL.len()], Bits::new(stage.len()));
+        let open = job.row.is_open(index);
         for (at, byte) in stage.states.iter().enumerate() {
-            let state = state_of(*byte);
-            *tally.of_mut(state) += 1;
-            let at = at as u32;
-            let waits = state == ChunkState::Waiting && job.row.is_open(index);
-            let rests = stage.resting.contains_key(&at);
-            let lanes = stage.grown.values().filter(|lane| lane.ready.contains(&at)).count();
-            let ready = usize::from(stage.ready.contains(at)) + lanes;
-            assert_eq!(ready, usize::from(waits && !rests), "{id}/{index}/{at} is {state:?}: ready?");
-            assert!(!rests || waits, "{id}/{index}/{at} is {state:?} and rests");
+            counts[usize::from(*byte)] += 1;
+            if *byte == ChunkState::Waiting as u8 && open {
+                wanted.insert(at as u32);
+            }
         }
+        let mut tally = Tally::default();
+        ChunkState::ALL.into_iter().zip(counts).for_each(|(state, count)| *tally.of_mut(state) = count);
         assert_eq!(&tally, job.row.tally_of(index), "the tally of {id}/{index}");
-        assert_eq!(stage.ready.iter().count() as u64, stage.ready.len(), "the ready chunks of {id}/{index}");
+        for at in stage.resting.keys() {
+            assert!(wanted.contains(*at), "{id}/{index}/{at} is {:?} and rests", stage.state(*at));
+            wanted.remove(*at);
+        }
+        for at in stage.grown.values().flat_map(|lane| &lane.ready) {
+            assert!(wanted.contains(*at), "{id}/{index}/{at} is {:?}: ready in one lane?", stage.state(*at));
+            wanted.remove(*at);
+        }
+        let differs = |at: &u32| wanted.contains(*at) != stage.ready.contains(*at);
+        let at = if wanted == stage.ready { None } else { (0..stage.len()).find(differs) };
+        assert!(wanted == stage.ready, "{id}/{index}/{at:?} is {:?}: ready?", at.and_then(|at| stage.state(at)));
         for (memory, lane) in &stage.grown {
             assert_eq!(lane.needs.memory_bytes, *memory, "a lane of {id}/{index}");
             let grew = |at: &u32| {
@@ -112,12 +129,6 @@ impl Grid {
             let numbers = row.attempts.windows(2).all(|pair| pair[0] < pair[1]);
             assert!(numbers, "attempts of {id}/{index}/{at} grow");
         }
-        let mut on_runner: BTreeMap<RunnerId, u32> = BTreeMap::new();
-        let ours = self.attempts.values().filter(|live| live.row.chunk.job == id && live.row.chunk.stage == index);
-        for live in ours.filter(|live| live.standing == Standing::Current) {
-            *on_runner.entry(live.row.runner).or_default() += 1;
-        }
-        assert_eq!(on_runner, stage.on_runner, "chunks of {id}/{index} on runners");
     }
 
     fn check_job(&self, job: &Job) {

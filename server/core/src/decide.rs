@@ -4,6 +4,7 @@ use dsg_schemas::reason::{Blame, EndReason};
 use dsg_schemas::spec::{Backoff, Retry, RetryAction, RetryRule};
 
 use crate::event::Millis;
+use crate::planted::{Bug, planted};
 use crate::row::ChunkRow;
 
 /// Uses of a requeue rule that has no limit of its own.
@@ -93,6 +94,8 @@ impl ChunkRow {
     pub(crate) fn pay(&mut self, charge: Charge) {
         match charge {
             Charge::Nothing => {}
+            Charge::Failure if planted(Bug::RetryIsFree) => {}
+            Charge::Requeue if planted(Bug::UserPaysForGrid) => self.pay(Charge::Failure),
             Charge::Failure => self.failures = self.failures.saturating_add(1),
             Charge::Requeue => self.requeues = self.requeues.saturating_add(1),
             Charge::Rule(position) => {

@@ -11,6 +11,7 @@ use crate::attempt::Standing;
 use crate::decide::{Charge, Decision, POISON_RUNNERS, accepts, charged, decide};
 use crate::event::Millis;
 use crate::grid::Grid;
+use crate::planted::{Bug, planted};
 use crate::row::{AttemptRow, Failure, FirstChunks, Stopped};
 
 /// Failures of the grid's own in a row, after which a runner gets a rest.
@@ -189,7 +190,7 @@ impl Grid {
         let Some(job) = self.jobs.get_mut(&id.job) else { return };
         let Some(retry) = job.row.policy(id.stage).map(|policy| policy.retry.clone()) else { return };
         if reason != EndReason::Succeeded {
-            *job.row.failures.entry(reason).or_default() += 1;
+            *job.row.failures.entry(reason).or_default() += if planted(Bug::CountedTwice) { 2 } else { 1 };
         }
         self.changes.jobs.insert(id.job);
         let Some(chunk) = job.touch(id) else { return };

@@ -4,6 +4,7 @@ use dsg_schemas::wire::Facts;
 
 use crate::event::{Answer, Join, Millis, Refusal};
 use crate::grid::Grid;
+use crate::planted::{Bug, planted};
 use crate::row::RunnerRow;
 use crate::runner::{Runner, Session};
 
@@ -59,7 +60,9 @@ impl Grid {
     ) -> Result<Answer, Refusal> {
         let runner = self.runners.get_mut(&id).ok_or(Refusal::UnknownRunner(id))?;
         let silent = runner.is_silent(now);
-        if let Some(session) = runner.session.as_ref().filter(|session| session.host != host && !silent) {
+        if let Some(session) =
+            runner.session.as_ref().filter(|session| session.host != host && !silent && !planted(Bug::CloneAdmitted))
+        {
             return Err(Refusal::Cloned { host: session.host.clone() });
         }
         if self.next_session >= self.meta.next_session {

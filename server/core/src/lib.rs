@@ -22,6 +22,7 @@ mod life;
 mod load;
 mod needs;
 mod place;
+mod planted;
 pub mod policy;
 mod queue;
 pub mod row;
@@ -36,6 +37,8 @@ pub use event::*;
 pub use explain::QueueFilter;
 pub use grid::Grid;
 pub use load::LoadError;
+#[cfg(feature = "planted-bugs")]
+pub use planted::{Bug, plant};
 pub use policy::*;
 pub use row::*;
 pub use share::{EVERYBODY, HALF_LIFE_MS};

@@ -7,6 +7,7 @@ use crate::attempt::Standing;
 use crate::event::Millis;
 use crate::grid::Grid;
 use crate::job::counted;
+use crate::planted::{Bug, planted};
 use crate::row::{ChunkEnd, JobRow, Stopped};
 
 /// Where a job stands, by its chunks.
@@ -70,7 +71,8 @@ impl Grid {
             for index in self.touched_and_waiting(id, stage) {
                 self.close_chunk(now, ChunkId { job: id, stage, index }, reason, &message);
             }
-            let waits = |_, state| matches!(state, ChunkState::Waiting | ChunkState::Held);
+            let waits =
+                |_, state| matches!(state, ChunkState::Waiting | ChunkState::Held) && !planted(Bug::StoppedChunksStart);
             let moved = self.shift_all(now, (id, stage), waits, ChunkState::Cancelled);
             waited += if stage == MAIN { moved } else { 0 };
         }

@@ -9,6 +9,7 @@ use crate::attempt::{Live, Standing};
 use crate::event::Millis;
 use crate::grid::{Grid, Timer};
 use crate::job::{Job, Stage};
+use crate::planted::{Bug, planted};
 use crate::policy::Needs;
 use crate::row::{AttemptRow, BLOCK, ChunkRow, JobRow, Key, Meta, OwnerRow, Row};
 use crate::runner::Runner;
@@ -51,7 +52,8 @@ impl Grid {
         grid.queue.shares_mut().load(now, std::mem::take(&mut rows.owners));
         grid.next_session = grid.meta.next_session;
         for row in std::mem::take(&mut rows.runners) {
-            grid.runners.insert(row.id, Runner::new(row, now));
+            let heard = if planted(Bug::NoGraceAfterStart) { 0 } else { now };
+            grid.runners.insert(row.id, Runner::new(row, heard));
         }
         let mut jobs = std::mem::take(&mut rows.jobs);
         jobs.sort_by_key(|row| row.id);
@@ -111,7 +113,8 @@ impl Grid {
                 stage.touched.insert(index, chunk);
             }
         }
-        if let Some(at) = job.row.deadline_ms().filter(|_| !job.row.state.is_final()) {
+        if let Some(at) = job.row.deadline_ms().filter(|_| !job.row.state.is_final() && !planted(Bug::TimersLostAtLoad))
+        {
             self.timers.insert((at, Timer::Job(id)));
         }
         let stages: Vec<StageIndex> = job.stages().map(|(index, _)| index).collect();

@@ -6,6 +6,7 @@ use dsg_schemas::spec::{Constraints, Placement};
 use dsg_schemas::units::Bytes;
 use dsg_schemas::wire::{Facts, Gpu};
 
+use crate::planted::{Bug, planted};
 use crate::policy::Needs;
 
 /// What is reserved on a runner.
@@ -105,8 +106,8 @@ fn gpu_misfit(facts: &Facts, used: &Used, needs: &Needs) -> Option<Misfit> {
 
 /// The very devices for a chunk that fits: the smallest that will do, so that large ones stay free for those who need them.
 pub(crate) fn choose_gpus(facts: &Facts, used: &Used, needs: &Needs) -> Vec<String> {
-    let mut free: Vec<&Gpu> =
-        facts.gpus.iter().filter(|gpu| gpu_fits(gpu, needs) && !used.gpus.contains(&gpu.uuid)).collect();
+    let is_free = |gpu: &Gpu| !used.gpus.contains(&gpu.uuid) || planted(Bug::GpuGivenTwice);
+    let mut free: Vec<&Gpu> = facts.gpus.iter().filter(|gpu| gpu_fits(gpu, needs) && is_free(gpu)).collect();
     free.sort_by_key(|gpu| (gpu.memory_bytes, gpu.index));
     free.iter().take(needs.gpus as usize).map(|gpu| gpu.uuid.clone()).collect()
 }

@@ -242,3 +242,15 @@ pub struct RunnerRow {
     pub drain: bool,
     pub joined_ms: u64,
 }
+
+/// The latest moment that any of these rows speaks of as past. A server whose clock starts behind it would see time go back.
+pub fn latest_ms<'r>(rows: impl IntoIterator<Item = &'r Row>) -> u64 {
+    let of_row = |row: &Row| match row {
+        Row::Job(row) => [Some(row.submitted_ms), row.started_ms, row.ended_ms, row.released_ms.max(row.retried_ms)],
+        Row::Chunk(row) => [Some(row.waiting_since_ms), row.ended_ms, None, None],
+        Row::Attempt(row) => [Some(row.leased_ms), row.started_ms, row.ended_ms, None],
+        Row::Runner(row) => [Some(row.joined_ms), None, None, None],
+        Row::Meta(_) | Row::Spec(_) | Row::Block(_) => [None; 4],
+    };
+    rows.into_iter().flat_map(of_row).flatten().max().unwrap_or(0)
+}

@@ -101,6 +101,15 @@ impl Runner {
 }
 
 impl Grid {
+    /// The server itself did nothing between these times (it was suspended, or its disk was slow): that was nobody's silence.
+    /// Memory only, so that it is no event.
+    pub fn forgive(&mut self, from: Millis, to: Millis) {
+        let away = to.saturating_sub(from);
+        for runner in self.runners.values_mut() {
+            runner.heard = runner.heard.saturating_add(away).min(to);
+        }
+    }
+
     /// When the leases of a runner run out, if it has any.
     pub(crate) fn lease_deadline(&self, runner: &Runner) -> Option<Millis> {
         let current = runner.holds.iter().filter_map(|id| self.attempts.get(id));

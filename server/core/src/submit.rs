@@ -7,6 +7,7 @@ use crate::event::{Answer, Millis, Refusal};
 use crate::grid::{Grid, Timer};
 use crate::job::{Job, Stage};
 use crate::needs::{Used, misfit};
+use crate::planted::{Bug, planted};
 use crate::policy::{StagePolicy, Submission};
 use crate::row::{BLOCK, FirstChunks, JobRow, Key, Row};
 
@@ -65,7 +66,7 @@ impl Grid {
         let deadline = job.row.deadline_ms();
         let open = job.row.is_open(stage_index);
         let Some(stage) = job.stage_mut(stage_index) else { return };
-        if !open {
+        if !open && !planted(Bug::GatherOpensEarly) {
             stage.clear_ready();
         }
         let blocks = stage.len().div_ceil(BLOCK);

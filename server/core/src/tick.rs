@@ -8,6 +8,7 @@ use dsg_schemas::units;
 
 use crate::event::Millis;
 use crate::grid::{Grid, Timer};
+use crate::planted::{Bug, planted};
 use crate::row::{ChunkEnd, Stopped};
 
 /// Waits are looked at this often at most: a look goes over all chunks of a stage that were touched.
@@ -32,7 +33,9 @@ impl Grid {
 
     /// Backoffs that are over.
     pub(crate) fn wake(&mut self, now: Millis) {
-        while let Some((_, id)) = self.resting.first().copied().filter(|(at, _)| *at <= now) {
+        while let Some((_, id)) =
+            self.resting.first().copied().filter(|(at, _)| *at <= now && !planted(Bug::RestsForEver))
+        {
             self.make_ready((id.job, id.stage), [id.index]);
         }
     }

@@ -6,6 +6,7 @@ use super::acted;
 use crate::event::{Millis, Refusal};
 use crate::grid::Grid;
 use crate::job::counted;
+use crate::planted::{Bug, planted};
 
 impl Grid {
     pub(super) fn hold_job(&mut self, now: Millis, id: JobId, who: &str) -> Result<Acted, Refusal> {
@@ -35,7 +36,7 @@ impl Grid {
         why: Option<String>,
     ) -> u64 {
         self.set_held(id, Some(reason), by, why);
-        let waits = |_, state| state == ChunkState::Waiting;
+        let waits = |_, state| state == ChunkState::Waiting && !planted(Bug::HeldChunksStart);
         let count = self.shift_all(now, (id, MAIN), waits, ChunkState::Held);
         self.shift_all(now, (id, GATHER), waits, ChunkState::Held);
         self.settle(now, id);

@@ -6,6 +6,7 @@ use super::acted;
 use crate::event::{Millis, Refusal};
 use crate::grid::{Grid, Timer};
 use crate::job::counted;
+use crate::planted::{Bug, planted};
 use crate::row::{ChunkRow, FirstChunks};
 
 impl Grid {
@@ -128,8 +129,9 @@ impl Grid {
 impl ChunkRow {
     /// As if it had never run, but for the list of its attempts.
     pub(crate) fn renew(&mut self, now: Millis) {
-        let ChunkRow { id, attempts, .. } = self;
+        let ChunkRow { id, attempts, failures, .. } = self;
         let attempts = std::mem::take(attempts);
-        *self = ChunkRow { attempts, ..ChunkRow::fresh(*id, now) };
+        let failures = if planted(Bug::RetryKeepsBudgets) { *failures } else { 0 };
+        *self = ChunkRow { attempts, failures, ..ChunkRow::fresh(*id, now) };
     }
 }

@@ -2,15 +2,17 @@
 //!
 //! | command | means |
 //! |---|---|
-//! | `runner ada cpus=4 gpus=1 …` | enrol and hello with these facts (see `words.rs`) |
+//! | `runner ada cpus=4 gpus=1 …` | enrol and hello with these facts (see `words.rs`); `enrol ada cpus=4 …`: without the hello |
 //! | `hello ada [host=h] …` | a new session of its process; what it holds, it keeps |
 //! | `reboot ada` | all that it holds is gone; nothing is said to the server |
 //! | `submit fit chunks=3 cpus=2 …` | a job (see `words.rs`) |
 //! | `sync ada 3=running 4=exit:1 [no_more=why] [answer=lost]` | it reports what it holds, with these changes |
+//! | `… only`, `… session=4 seq=17` | it holds nothing but these; a sync of another session, or out of its turn |
 //! | `wake ada` | the held sync of ada is given work, if there is any |
 //! | `repeat ada` | its last sync arrives once more |
 //! | `wait 30s` | time passes, with a tick at its end; `quiet 30s`: without one |
-//! | `restart` | the server starts anew from its rows |
+//! | `restart` | the server starts anew from its rows; `restart same`: which say the same as its memory did |
+//! | `away 30m` | the server is suspended for so long; `back 10m`: its clock goes back, as no running server's does |
 //! | `cancel 1`, `hold 1`, `release 1`, `retry 1 failed`, `delete 1`, `drain ada`, `undrain ada`, `remove ada` | acts of mara |
 //! | `limit 1 4`, `limit 1 none`, `limit owner=mara cpus=2` | of a job's chunks at once, of what an owner's chunks reserve at once |
 //! | `edit 1 chunks=9 memory=2GiB [other] [again]` | mara replaces the job file; `other`: the chunks do something else |
@@ -19,6 +21,12 @@
 #[path = "../common/disk.rs"]
 mod disk;
 mod play;
+#[expect(dead_code, reason = "the simulator needs the rest")]
+#[path = "../common/proof.rs"]
+mod proof;
+#[expect(dead_code, reason = "the simulator needs the rest")]
+#[path = "../common/shell.rs"]
+mod shell;
 mod show;
 mod words;
 

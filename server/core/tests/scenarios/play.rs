@@ -1,20 +1,22 @@
 //! Plays one scenario: fake runners, a clock, and rows that are committed after each event.
 use std::collections::BTreeMap;
 
-use dsg_core::{Act, Answer, Edit, Effects, Event, Grid, Grown, Join, Millis, Orders, Refusal, Report, Sync};
+use dsg_core::{Act, Answer, Edit, Event, Grown, Join, Millis, Orders, Refusal, Report, Sync};
 use dsg_schemas::api::{Act as PersonsAct, Retries};
 use dsg_schemas::ids::{AttemptId, ChunkId, JobId, RunnerId, SessionId};
 use dsg_schemas::reason::EndReason;
 use dsg_schemas::units::{self, Bytes};
 use dsg_schemas::wire::{AttemptReport, Ended, Facts, Phase, StoredFile};
 
-use crate::disk::Disk;
+use crate::shell::Shell;
 use crate::show;
 use crate::words::{Words, facts, policy, submission};
 
-pub struct Play {
-    grid: Grid,
-    disk: Disk,
+/// When scenarios begin.
+pub const START: Millis = 1_000_000;
+
+struct Play {
+    shell: Shell,
     now: Millis,
     runners: BTreeMap<String, Fake>,
     out: Vec<String>,
@@ -32,23 +34,17 @@ struct Fake {
 
 /// The scenario again, each command followed by what it prints now.
 pub fn play(text: &str, file: &str) -> String {
-    let mut play = Play {
-        grid: Grid::default(),
-        disk: Disk::default(),
-        now: 1_000_000,
-        runners: BTreeMap::new(),
-        out: Vec::new(),
-    };
+    let mut play = Play { shell: Shell::new(START), now: START, runners: BTreeMap::new(), out: Vec::new() };
     let mut printed = String::new();
     for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.starts_with('>')) {
         printed.push_str(line);
         printed.push('\n');
         let words: Vec<&str> = line.split_whitespace().collect();
         if let Some((command, rest)) = words.split_first().filter(|(command, _)| !command.starts_with('#')) {
-            let (before, states) = (play.disk.clone(), show::states(&play.disk));
+            let (before, states) = (play.shell.disk.clone(), show::states(&play.shell.disk));
             play.command(command, Words(rest.to_vec()), &format!("{file}:{}", number + 1));
-            play.grid.check();
-            let changed = show::changes(&before, &states, &play.disk, &show::states(&play.disk));
+            let disk = &play.shell.disk;
+            let changed = show::changes(&before, &states, disk, &show::states(disk));
             play.out.extend(changed);
         }
         for line in play.out.drain(..) {
@@ -60,18 +56,10 @@ pub fn play(text: &str, file: &str) -> String {
 
 impl Play {
     fn apply(&mut self, event: Event) -> Result<Answer, Refusal> {
-        let mut effects = Effects::default();
-        let answer = self.grid.apply(self.now, event.clone(), &mut effects);
-        self.disk.commit(&effects);
+        let answer = self.shell.apply(self.now, event.clone());
+        let effects = self.shell.commit();
+        self.shell.answered(&event, &answer);
         self.out.extend(show::effects(&effects));
-        if let Err(Refusal::NotLoaded(job)) = answer {
-            self.grid.load_job(self.now, self.disk.job_rows(job));
-            let mut effects = Effects::default();
-            let answer = self.grid.apply(self.now, event, &mut effects);
-            self.disk.commit(&effects);
-            self.out.extend(show::effects(&effects));
-            return answer;
-        }
         answer
     }
 
@@ -79,7 +67,11 @@ impl Play {
         let first = words.0.first().copied().unwrap_or_default();
         let job = || JobId(first.parse().unwrap_or_else(|_| panic!("{at}: {first:?} is no job")));
         match command {
-            "runner" => self.enrol(first, &words),
+            "runner" => {
+                let name = self.enrol(first, &words);
+                self.hello(&name, &Words(Vec::new()));
+            }
+            "enrol" => _ = self.enrol(first, &words),
             "hello" => self.hello(first, &words),
             "reboot" => self.fake(first).holding.clear(),
             "submit" => {
@@ -91,7 +83,7 @@ impl Play {
                 });
             }
             "sync" => self.sync(first, &words),
-            "wake" => self.wake(first),
+            "wake" => self.wake(first, &words),
             "repeat" => {
                 let sync = self.fake(first).last.clone().expect("a sync before");
                 let answer = self.apply(Event::Sync(sync));
@@ -103,7 +95,13 @@ impl Play {
                 assert_eq!(answer, Ok(Answer::Ticked));
             }
             "quiet" => self.now += words.duration_of(first),
-            "restart" => self.grid = self.disk.load(self.now).unwrap_or_else(|why| panic!("{at}: {why}")),
+            "away" => {
+                let from = self.now;
+                self.now += words.duration_of(first);
+                self.shell.away(from, self.now);
+            }
+            "back" => self.now -= words.duration_of(first),
+            "restart" => self.shell.restart(self.now, (first == "same").then_some(self.now)),
             "cancel" => self.person(PersonsAct::Cancel { job: job() }),
             "hold" => self.person(PersonsAct::Hold { job: job() }),
             "release" => self.person(PersonsAct::Release { job: job() }),
@@ -134,21 +132,21 @@ impl Play {
     fn question(&mut self, command: &str, first: &str, words: &Words, at: &str) {
         let job = || JobId(first.parse().unwrap_or_else(|_| panic!("{at}: {first:?} is no job")));
         let lines = match command {
-            "explain" => match self.grid.explain(self.now, chunk(first)) {
+            "explain" => match self.shell.grid.explain(self.now, chunk(first)) {
                 Ok(explanation) => show::explanation(&explanation),
                 Err(refusal) => vec![format!("refused: {refusal}")],
             },
-            "why" => vec![self.grid.job_why(self.now, job()).unwrap_or("it goes on".into())],
-            "job" => show::job(&self.disk, job()),
-            "queue" => show::queue(&self.grid, self.now),
-            "owners" => show::owners(&self.grid),
-            "runners" => show::runners(&self.grid, self.now),
-            "attempt" => show::attempt(&self.disk, &self.grid, first.parse().expect("an attempt")),
+            "why" => vec![self.shell.grid.job_why(self.now, job()).unwrap_or("it goes on".into())],
+            "job" => show::job(&self.shell.disk, job()),
+            "queue" => show::queue(&self.shell.grid, self.now),
+            "owners" => show::owners(&self.shell.grid),
+            "runners" => show::runners(&self.shell.grid, self.now),
+            "attempt" => show::attempt(&self.shell.disk, &self.shell.grid, first.parse().expect("an attempt")),
             "deadline" => {
-                let at = self.grid.next_deadline();
+                let at = self.shell.grid.next_deadline();
                 vec![at.map_or("none".into(), |at| format!("in {} ms", at.saturating_sub(self.now)))]
             }
-            "can" => vec![self.grid.can_any_run(&policy(words)).err().unwrap_or("yes".into())],
+            "can" => vec![self.shell.grid.can_any_run(&policy(words)).err().unwrap_or("yes".into())],
             other => panic!("{at}: no command {other:?}"),
         };
         self.out.extend(lines);
@@ -158,14 +156,14 @@ impl Play {
         self.runners.get_mut(name).unwrap_or_else(|| panic!("no runner {name:?}"))
     }
 
-    fn enrol(&mut self, name: &str, words: &Words) {
+    fn enrol(&mut self, name: &str, words: &Words) -> String {
         let join = Join::Enrol { name: name.to_owned(), credential_sha256: "hash".to_owned() };
         let Ok(Answer::Enrolled { runner, name: given }) = self.apply(Event::Join(join)) else { panic!("enrol") };
         if given != name {
             self.out.push(format!("it is called {given}"));
         }
         self.runners.insert(given.clone(), Fake { id: runner, facts: facts(words), ..Fake::default() });
-        self.hello(&given, &Words(Vec::new()));
+        given
     }
 
     fn hello(&mut self, name: &str, words: &Words) {
@@ -188,13 +186,16 @@ impl Play {
 
     fn sync(&mut self, name: &str, words: &Words) {
         let fake = self.fake(name);
+        if words.has("only") {
+            fake.holding.clear();
+        }
         for word in &words.0 {
             let Some((attempt, phase)) = word.split_once('=') else { continue };
             if let Ok(attempt) = attempt.parse() {
                 fake.holding.insert(AttemptId(attempt), phase_of(phase));
             }
         }
-        fake.seq += 1;
+        let (session, seq) = fake.number(words, fake.seq + 1);
         let attempts =
             fake.holding.iter().map(|(attempt, phase)| AttemptReport { attempt: *attempt, phase: phase.clone() });
         let report = Report {
@@ -202,15 +203,16 @@ impl Play {
             no_more: words.get("no_more").map(|why| why.replace('_', " ")),
             ..Report::default()
         };
-        let sync = Sync { runner: fake.id, session: fake.session, seq: fake.seq, report: Some(report) };
+        let sync = Sync { runner: fake.id, session, seq, report: Some(report) };
         fake.last = Some(sync.clone());
         let answer = self.apply(Event::Sync(sync));
         self.orders(name, answer, words.get("answer") != Some("lost"));
     }
 
-    fn wake(&mut self, name: &str) {
+    fn wake(&mut self, name: &str, words: &Words) {
         let fake = self.fake(name);
-        let sync = Sync { runner: fake.id, session: fake.session, seq: fake.seq, report: None };
+        let (session, seq) = fake.number(words, fake.seq);
+        let sync = Sync { runner: fake.id, session, seq, report: None };
         let answer = self.apply(Event::Sync(sync));
         self.orders(name, answer, true);
     }
@@ -300,6 +302,18 @@ impl Play {
     }
 }
 
+impl Fake {
+    /// Session and number of a sync, as said or as they follow.
+    fn number(&mut self, words: &Words, next: u64) -> (SessionId, u64) {
+        let session = words.number("session").map_or(self.session, SessionId);
+        let seq = words.number("seq").unwrap_or(next);
+        if session == self.session {
+            self.seq = self.seq.max(seq);
+        }
+        (session, seq)
+    }
+}
+
 impl Words<'_> {
     fn duration_of(&self, text: &str) -> Millis {
         text.parse::<dsg_schemas::units::Millis>().expect("a duration").0
@@ -314,7 +328,7 @@ fn chunk(text: &str) -> ChunkId {
     text.parse().expect("a chunk")
 }
 
-/// `preparing`, `running`, `storing`, `exit:1`, `oom`, `succeeded+table+figure` (with these outputs), …
+/// `preparing`, `running`, `storing`, `exit:1`, `oom`, `succeeded+table+figure` (with these outputs), `succeeded@5m` (it ran so long), …
 fn phase_of(text: &str) -> Phase {
     match text {
         "preparing" => Phase::Preparing { note: String::new() },
@@ -324,10 +338,12 @@ fn phase_of(text: &str) -> Phase {
         _ => {
             let mut parts = text.split('+');
             let end = parts.next().unwrap_or_default();
+            let (end, ran) = end.split_once('@').unwrap_or((end, "0s"));
             let (word, code) = end.split_once(':').unwrap_or((end, ""));
             let reason = EndReason::ALL.into_iter().find(|reason| reason.word() == word).expect("a reason");
             let mut ended = Ended::before_start(reason, if reason == EndReason::Succeeded { "" } else { "it said so" });
             ended.exit_code = code.parse().ok();
+            ended.run_ms = Words(Vec::new()).duration_of(ran);
             ended.outputs = parts.map(stored).collect();
             Phase::Ended(Box::new(ended))
         }

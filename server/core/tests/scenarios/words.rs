@@ -105,7 +105,7 @@ pub fn policy(words: &Words) -> StagePolicy {
             backoff: Backoff {
                 delay: Millis(words.duration("backoff").unwrap_or(0)),
                 factor: 2.0,
-                max_delay: Millis(60_000),
+                max_delay: Millis(words.duration("max_delay").unwrap_or(60_000)),
                 jitter: words.has("jitter"),
             },
             avoid_failed_runners: words.has("avoid_failed"),
@@ -125,8 +125,8 @@ pub fn policy(words: &Words) -> StagePolicy {
     }
 }
 
-/// `rule=exit:64..78:retry:2`, `rule=oom::requeue`, `rule=oom::retry:3:2.0`: reason or code, action, limit, scale (of memory after
-/// `oom`, else of the time to run).
+/// `rule=exit:64..78:retry:2`, `rule=oom::requeue`, `rule=exit:1:retry::700ms`, `rule=oom::retry:3::2.0`: reason, codes, action, limit,
+/// delay, scale (of memory after `oom`, else of the time to run).
 fn rule(text: &str) -> RetryRule {
     let parts: Vec<&str> = text.split(':').collect();
     let reason = EndReason::ALL.into_iter().find(|reason| reason.word() == parts[0]).expect("a reason");
@@ -142,31 +142,27 @@ fn rule(text: &str) -> RetryRule {
         Some("accept") => RetryAction::Accept,
         other => panic!("no action {other:?}"),
     };
-    let limit = parts.get(3).map(|limit| limit.parse().expect("a limit"));
+    let limit = parts.get(3).filter(|limit| !limit.is_empty()).map(|limit| limit.parse().expect("a limit"));
+    let delay = parts.get(4).filter(|delay| !delay.is_empty()).map(|delay| delay.parse().expect("a delay"));
     let when = When { exit_codes: codes.into_iter().collect(), reason: vec![reason] };
-    let scale = parts.get(4).map(|factor| {
+    let scale = parts.get(5).map(|factor| {
         let factor = Some(factor.parse().expect("a factor"));
         match reason {
             EndReason::Oom => Scale { memory: factor, run: None },
             _ => Scale { memory: None, run: factor },
         }
     });
-    RetryRule { when, action, limit, delay: None, scale }
+    RetryRule { when, action, limit, delay, scale }
 }
 
+/// `gather=steps`, `run`, `both` or `nothing`; what its container needs follows as `run.cpus=2`, `run.retries=1`, …
 pub fn submission(words: &Words) -> Submission {
+    let of_run = || Words(words.0.iter().filter_map(|word| word.strip_prefix("run.")).collect());
     let gather = words.get("gather").map(|kind| GatherPolicy {
         partial: words.has("partial") || words.has("partial_steps"),
         run_partial: words.has("partial"),
-        server_steps: kind != "run",
-        run: (kind != "steps").then(|| StagePolicy {
-            chunks: 1,
-            queue_timeout_ms: None,
-            parallelism: None,
-            per_runner: None,
-            required_outputs: Vec::new(),
-            ..policy(&Words(vec!["cpus=1"]))
-        }),
+        server_steps: matches!(kind, "steps" | "both"),
+        run: matches!(kind, "run" | "both").then(|| policy(&of_run())),
     });
     Submission {
         request: words.get("request").map(str::to_owned),

@@ -8,11 +8,12 @@ use dsg_schemas::wire::{AttemptReport, Ended, Facts, Gpu, Phase};
 
 use crate::dice::Dice;
 
+#[derive(Clone)]
 pub struct Host {
     pub name: String,
     pub facts: Facts,
     pub id: Option<RunnerId>,
-    /// Counts starts of the machine.
+    /// Counts starts of the machine; those of a copy are far from those of its original.
     pub boot: u64,
     /// Counts starts of the process: answers to an earlier one do not arrive.
     pub life: u64,
@@ -24,8 +25,15 @@ pub struct Host {
     pub speaks_at: Millis,
     pub no_more: bool,
     pub containers: BTreeMap<AttemptId, Container>,
+    /// Its clock runs so many times as fast, in percent.
+    pub drift: u64,
+    /// It is gone for good.
+    pub dead: bool,
+    /// It has the identity of another machine, and is gone then.
+    pub copy_until: Option<Millis>,
 }
 
+#[derive(Clone)]
 pub struct Container {
     pub chunk: ChunkId,
     pub needs: Needs,
@@ -38,7 +46,7 @@ pub struct Container {
 
 impl Host {
     pub fn new(index: u64, dice: &mut Dice) -> Host {
-        let gpu = |at| Gpu { uuid: format!("gpu-{index}-{at}"), index: at, memory_bytes: 16 << 30, ..Gpu::default() };
+        let gpu = |at| Gpu { uuid: format!("gpu{at}"), index: at, memory_bytes: 16 << 30, ..Gpu::default() };
         let gpus = if index == 0 { 2 } else { dice.below(3) as u32 };
         let facts = Facts {
             cpus_milli: 1000 * if index == 0 { 8 } else { 2 + dice.below(7) },
@@ -60,6 +68,23 @@ impl Host {
             speaks_at: 0,
             no_more: false,
             containers: BTreeMap::new(),
+            drift: dice.one_of(&[100, 100, 101, 50, 200, 100_000]).unwrap_or(100),
+            dead: false,
+            copy_until: None,
+        }
+    }
+
+    /// Another machine with the same disk image, and so the same identity.
+    pub fn copy(&self, until: Millis) -> Host {
+        Host {
+            boot: self.boot + 1_000,
+            session: None,
+            seq: 0,
+            down_until: 0,
+            speaks_at: 0,
+            containers: BTreeMap::new(),
+            copy_until: Some(until),
+            ..self.clone()
         }
     }
 
@@ -67,11 +92,14 @@ impl Host {
     pub fn go_on(&mut self, now: Millis, dice: &mut Dice) -> bool {
         let mut news = false;
         for container in self.containers.values_mut().filter(|container| container.next_at <= now) {
+            let ran = dice.below(60_000) * self.drift / 100;
             container.phase = match &container.phase {
-                Phase::Preparing { .. } if container.outcome == EndReason::PullFailed => ended(container.outcome),
-                Phase::Preparing { .. } => Phase::Running { since_ms: now },
+                Phase::Preparing { .. } if container.outcome == EndReason::PullFailed => ended(container.outcome, 0),
+                // Quick ones are over before anybody hears that they run.
+                Phase::Preparing { .. } if dice.percent(10) => ended(container.outcome, ran),
+                Phase::Preparing { .. } => Phase::Running { since_ms: now * self.drift / 100 },
                 Phase::Running { .. } if container.outcome == EndReason::Succeeded => Phase::Storing,
-                Phase::Running { .. } | Phase::Storing => ended(container.outcome),
+                Phase::Running { .. } | Phase::Storing => ended(container.outcome, ran),
                 Phase::Ended(_) => continue,
             };
             container.next_at = now + dice.below(20_000);
@@ -96,7 +124,7 @@ impl Host {
         &mut self,
         now: Millis,
         orders: Orders,
-        needs: impl Fn(ChunkId) -> Needs,
+        needs: impl Fn(AttemptId) -> Needs,
         dice: &mut Dice,
         faults: bool,
     ) -> u64 {
@@ -104,7 +132,10 @@ impl Host {
         for start in orders.start {
             self.containers.entry(start.attempt).or_insert_with(|| {
                 starts += 1;
+                // Every fourth job is one that its user got wrong.
+                let wrong = start.chunk.job.0.is_multiple_of(4) && dice.percent(60);
                 let outcome = match dice.below(100) {
+                    _ if wrong => EndReason::Exit,
                     0..8 if faults => EndReason::PullFailed,
                     8..18 => EndReason::Exit,
                     18..20 if faults => EndReason::Evicted,
@@ -113,7 +144,7 @@ impl Host {
                 };
                 Container {
                     chunk: start.chunk,
-                    needs: needs(start.chunk),
+                    needs: needs(start.attempt),
                     gpus: start.gpus.clone(),
                     phase: Phase::Preparing { note: String::new() },
                     next_at: now + dice.below(5_000),
@@ -151,6 +182,11 @@ impl Host {
         self.down_until = until;
     }
 
+    pub fn die(&mut self) {
+        self.power_cut(Millis::MAX);
+        self.dead = true;
+    }
+
     /// What really runs here must fit, whatever the server believes.
     pub fn prove_capacity(&self) {
         let live = || self.containers.values().filter(|container| !matches!(container.phase, Phase::Ended(_)));
@@ -169,8 +205,9 @@ impl Host {
     }
 }
 
-fn ended(outcome: EndReason) -> Phase {
+fn ended(outcome: EndReason, run_ms: u64) -> Phase {
     let mut ended = Ended::before_start(outcome, "");
     ended.exit_code = (outcome == EndReason::Exit).then_some(1);
+    ended.run_ms = run_ms;
     Phase::Ended(Box::new(ended))
 }

@@ -1,38 +1,51 @@
-//! The simulator: the scheduler against runners, people and a network that do their worst, for many seeds.
+//! The simulator: the scheduler against runners, people, a network and a server that do their worst, for many seeds.
 //!
-//! First anything may be lost, late, repeated or restarted, on both sides; then all faults stop, and every job must come to its end.
-//! Invariants are asserted after every event. `SIM_SEED=7 cargo test -p dsg-core --test simulator -- --nocapture` replays one seed and
-//! prints its events; `SIM_SEEDS=100000` runs more.
+//! First anything may be lost, late, repeated, suspended or restarted, on both sides; then all faults stop, and every job must come to
+//! its end. Invariants are asserted after every event, on the memory, on the rows and on what is answered. A seed that fails is made
+//! short and written as a scenario. `make sim SEED=7` replays one and prints its events; `make soak` runs new ones for an hour.
 mod dice;
 #[path = "../common/disk.rs"]
 mod disk;
+mod fault;
 mod host;
+mod misfortune;
 mod people;
+#[cfg(feature = "planted-bugs")]
+mod planted;
+#[path = "../scenarios/play.rs"]
+mod play;
+#[path = "../common/proof.rs"]
 mod proof;
+mod said;
+mod script;
+mod seeds;
+mod seen;
+#[path = "../common/shell.rs"]
+mod shell;
+#[path = "../scenarios/show.rs"]
+mod show;
+mod shrink;
+mod soak;
+#[path = "../scenarios/words.rs"]
+mod words;
 mod world;
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+const SEEDS: u64 = 1_000;
 
-const SEEDS: u64 = 400;
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name}={text} is no number")))
+}
 
 #[test]
 fn no_seed_breaks_an_invariant_and_every_job_ends() {
-    let number = |name| std::env::var(name).ok().map(|text| text.parse::<u64>().expect("a number"));
     if let Some(seed) = number("SIM_SEED") {
-        let seen = world::World::new(seed, true).run();
-        println!("seed {seed}: {seen:?}");
-        return;
+        return seeds::replay(seed);
     }
-    let mut sum = world::Seen::default();
-    for seed in 1..=number("SIM_SEEDS").unwrap_or(SEEDS) {
-        match catch_unwind(AssertUnwindSafe(|| world::World::new(seed, false).run())) {
-            Ok(seen) => sum.add(&seen),
-            Err(_) => panic!("seed {seed} failed; SIM_SEED={seed} replays it with its events"),
-        }
-    }
+    let mut sum = match seeds::run(1..=number("SIM_SEEDS").unwrap_or(SEEDS), &|_| (), &|_| ()) {
+        Ok(sum) => sum,
+        Err(failure) => panic!("{}", failure.tell()),
+    };
     println!("{sum:?}");
-    // A simulation in which these do not happen proves nothing.
-    let world::Seen { events, starts, successes, lost, server_restarts, failed_commits, host_failures, jobs, .. } = sum;
-    let seen = [events, starts, successes, lost, server_restarts, failed_commits, host_failures, jobs];
-    assert!(seen.iter().all(|count| *count > 100), "too quiet: {sum:?}");
+    let missing = sum.missing(100);
+    assert!(missing.is_empty(), "a simulation without {missing:?} proves nothing: {sum:?}");
 }

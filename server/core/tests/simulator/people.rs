@@ -59,11 +59,14 @@ pub fn stage(dice: &mut Dice, chunks: u32) -> StagePolicy {
 }
 
 pub fn submission(dice: &mut Dice, number: u64) -> Submission {
-    let gather = dice.percent(50).then(|| GatherPolicy {
-        run_partial: dice.percent(50),
-        partial: dice.percent(50),
-        server_steps: dice.percent(60),
-        run: dice.percent(60).then(|| stage(dice, 1)),
+    let gather = dice.percent(50).then(|| {
+        let run_partial = dice.percent(50);
+        GatherPolicy {
+            run_partial,
+            partial: run_partial || dice.percent(50),
+            server_steps: dice.percent(60),
+            run: dice.percent(60).then(|| stage(dice, 1)),
+        }
     });
     let chunks = if dice.percent(5) { 5_000 } else { 1 + dice.below(25) as u32 };
     Submission {
@@ -89,11 +92,11 @@ pub fn submission(dice: &mut Dice, number: u64) -> Submission {
 pub fn act(dice: &mut Dice, jobs: u64, runners: &[RunnerId]) -> Option<Act> {
     let job = JobId(1 + dice.below(jobs.max(1)));
     let runner = dice.one_of(runners);
-    Some(match dice.below(12) {
+    Some(match dice.below(14) {
         0 => Act::Cancel { job },
         1 | 2 => Act::Hold { job },
         3 | 4 => Act::Release { job },
-        5 => Act::Retry { job, which: Retries::Failed },
+        5 | 12 | 13 => Act::Retry { job, which: Retries::Failed },
         6 if dice.percent(30) => Act::Retry { job, which: Retries::All },
         6 | 7 => {
             let chunk = |dice: &mut Dice| ChunkId { job, stage: MAIN, index: dice.below(6) as u32 };

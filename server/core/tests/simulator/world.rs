@@ -1,59 +1,32 @@
-//! One simulated world: a server that commits or fails to, hosts, a lossy network, and people.
+//! One simulated world: hosts, a lossy network, people, and a server that is slow, suspended, restarted and fails to commit.
 use std::collections::BTreeMap;
 
-use dsg_core::{Act, Answer, Effects, Event, Grid, Join, Key, Millis, Needs, Refusal, Row, Sync};
+use dsg_core::{Act, Answer, Effects, Event, Join, Key, Millis, Refusal, Row, Sync};
 use dsg_schemas::api::Act as PersonsAct;
-use dsg_schemas::ids::{ChunkId, GATHER, JobId, RunnerId, SessionId};
+use dsg_schemas::ids::{JobId, RunnerId, SessionId};
 use dsg_schemas::reason::EndReason;
-use dsg_schemas::wire::Phase;
 
 use crate::dice::Dice;
-use crate::disk::Disk;
 use crate::host::Host;
+use crate::misfortune::Outage;
 use crate::people;
-use crate::proof::Proof;
+use crate::seen::Seen;
+use crate::shell::Shell;
 
-/// Faults stop here.
-const FAULTS_UNTIL: Millis = 400_000;
+/// Faults stop after so much time, suspensions not counted.
+const FAULTS_FOR: Millis = 400_000;
 /// By then every job must have ended.
 const END: Millis = 20_000_000;
-
-#[derive(Clone, Debug, Default)]
-pub struct Seen {
-    pub events: u64,
-    pub starts: u64,
-    pub successes: u64,
-    pub lost: u64,
-    pub server_restarts: u64,
-    pub failed_commits: u64,
-    pub host_failures: u64,
-    pub jobs: u64,
-    pub simulated_s: u64,
-}
-
-impl Seen {
-    pub fn add(&mut self, other: &Seen) {
-        let Seen { events, starts, successes, lost, server_restarts, failed_commits, host_failures, jobs, simulated_s } =
-            other;
-        self.events += events;
-        self.starts += starts;
-        self.successes += successes;
-        self.lost += lost;
-        self.server_restarts += server_restarts;
-        self.failed_commits += failed_commits;
-        self.host_failures += host_failures;
-        self.jobs += jobs;
-        self.simulated_s += simulated_s;
-    }
-}
+/// The server's clock is so far ahead of the world's, give or take.
+pub const AHEAD: Millis = 100_000_000;
 
 /// On its way to the server: from a host, or from a person or the server itself.
 #[derive(Clone)]
-struct Request {
-    at: Millis,
-    host: Option<usize>,
-    life: u64,
-    event: Event,
+pub struct Request {
+    pub at: Millis,
+    pub host: Option<usize>,
+    pub life: u64,
+    pub event: Event,
 }
 
 /// On its way to a host.
@@ -66,19 +39,24 @@ struct Reply {
     answer: Result<Answer, Refusal>,
 }
 
+type Answers = Vec<(Request, Result<Answer, Refusal>)>;
+
 pub struct World {
-    dice: Dice,
-    now: Millis,
-    grid: Grid,
-    disk: Disk,
-    hosts: Vec<Host>,
-    requests: Vec<Request>,
+    pub dice: Dice,
+    pub now: Millis,
+    pub shell: Shell,
+    pub hosts: Vec<Host>,
+    pub requests: Vec<Request>,
+    pub seen: Seen,
+    pub outage: Outage,
+    /// How far the server's clock is ahead of the world's.
+    pub ahead: Millis,
+    pub faults_until: Millis,
+    /// Some syncs of long ago, to arrive once more.
+    pub old: Vec<Event>,
     replies: Vec<Reply>,
     /// The syncs that the server holds open.
     held: BTreeMap<usize, (u64, Sync)>,
-    proof: Proof,
-    needs: BTreeMap<(JobId, u16), Needs>,
-    seen: Seen,
     prints: bool,
 }
 
@@ -90,31 +68,33 @@ impl World {
             hosts: (0..count).map(|index| Host::new(index, &mut dice)).collect(),
             dice,
             now: 1,
-            grid: Grid::default(),
-            disk: Disk::default(),
+            shell: Shell::new(1 + AHEAD),
             requests: Vec::new(),
+            seen: Seen::default(),
+            outage: Outage::None,
+            ahead: AHEAD,
+            faults_until: FAULTS_FOR,
+            old: Vec::new(),
             replies: Vec::new(),
             held: BTreeMap::new(),
-            proof: Proof::default(),
-            needs: BTreeMap::new(),
-            seen: Seen::default(),
             prints,
         }
     }
 
-    pub fn run(mut self) -> Seen {
+    pub fn run(&mut self) {
         for _ in 0..1 + self.dice.below(4) {
             self.submit();
         }
         loop {
             self.now += 200 + self.dice.below(2_000);
             assert!(self.now < END, "no progress: {:?}", self.unfinished());
-            let faults = self.now < FAULTS_UNTIL;
+            let faults = self.now < self.faults_until;
             if faults {
                 self.misfortune();
             } else {
                 self.help();
-                if self.unfinished().is_empty() && self.hosts.iter().all(|host| host.containers.is_empty()) {
+                let idle = |host: &Host| host.dead || host.containers.is_empty();
+                if self.hosts.iter().all(idle) && self.unfinished().is_empty() {
                     break;
                 }
             }
@@ -124,125 +104,53 @@ impl World {
             self.hosts.iter().for_each(Host::prove_capacity);
         }
         let lost = |row: &&Row| matches!(row, Row::Job(row) if row.failures.contains_key(&EndReason::RunnerLost));
-        self.seen.lost = self.disk.rows.values().filter(lost).count() as u64;
-        self.seen.successes = self.proof.successes;
+        self.seen.lost = self.shell.disk.rows.values().filter(lost).count() as u64;
+        self.seen.successes = self.shell.proof.successes;
         self.seen.simulated_s = self.now / 1000;
-        self.seen
     }
 
-    fn say(&self, what: impl FnOnce() -> String) {
+    pub fn say(&self, what: impl FnOnce() -> String) {
         if self.prints {
             println!("{:>9} {}", self.now, what());
         }
     }
 
-    fn unfinished(&self) -> Vec<JobId> {
-        let jobs =
-            self.disk.rows.range(Key::Job(JobId(0))..=Key::Job(JobId(u64::MAX))).filter_map(|(key, row)| {
-                match (key, row) {
-                    (Key::Job(id), Row::Job(row)) if !row.state.is_final() => Some(*id),
-                    _ => None,
-                }
-            });
+    /// What the server's clock shows.
+    pub fn clock(&self) -> Millis {
+        self.now + self.ahead
+    }
+
+    pub fn unfinished(&self) -> Vec<JobId> {
+        let rows = self.shell.disk.rows.range(Key::Job(JobId(0))..=Key::Job(JobId(u64::MAX)));
+        let jobs = rows.filter_map(|(key, row)| match (key, row) {
+            (Key::Job(id), Row::Job(row)) if !row.state.is_final() => Some(*id),
+            _ => None,
+        });
         jobs.collect()
     }
 
-    fn submit(&mut self) {
+    pub fn submit(&mut self) {
         self.seen.jobs += 1;
         let submission = people::submission(&mut self.dice, self.seen.jobs);
-        self.request(None, Event::Submit(Box::new(submission)));
+        self.request(Event::Submit(Box::new(submission)));
     }
 
-    fn person(&mut self, act: PersonsAct) {
-        self.request(None, Event::Act(Act::Person { who: "mara".to_owned(), act }));
+    pub fn person(&mut self, act: PersonsAct) {
+        self.request(Event::Act(Act::Person { who: "mara".to_owned(), act }));
     }
 
-    fn request(&mut self, host: Option<usize>, event: Event) {
-        let life = host.map_or(0, |host| self.hosts[host].life);
-        self.requests.push(Request { at: self.now, host, life, event });
-    }
-
-    /// Anything that can go wrong, and people who do this and that.
-    fn misfortune(&mut self) {
-        if self.dice.percent(3) {
-            self.submit();
-        }
-        if self.dice.percent(8) {
-            let runners: Vec<RunnerId> = self.hosts.iter().filter_map(|host| host.id).collect();
-            if let Some(act) = people::act(&mut self.dice, self.seen.jobs, &runners) {
-                self.person(act);
-            }
-        }
-        for index in 0..self.hosts.len() {
-            let until = self.now + self.dice.below(150_000);
-            match self.dice.below(1000) {
-                0..3 => {
-                    self.say(|| format!("host{index} loses power"));
-                    self.hosts[index].power_cut(until);
-                    self.seen.host_failures += 1;
-                }
-                3..8 => {
-                    self.say(|| format!("the process on host{index} ends"));
-                    self.hosts[index].stop_process(until.min(self.now + 20_000));
-                    self.seen.host_failures += 1;
-                }
-                8..12 => self.hosts[index].no_more = !self.hosts[index].no_more,
-                // Cut off: it runs on, and nobody hears it.
-                12..18 => self.hosts[index].speaks_at = until,
-                _ => {}
-            }
-        }
-        if self.dice.percent(1) {
-            self.restart_server();
-        }
-    }
-
-    /// Faults are over: what people and hosts held back is let go.
-    fn help(&mut self) {
-        for index in 0..self.hosts.len() {
-            let host = &mut self.hosts[index];
-            host.no_more = false;
-            host.down_until = host.down_until.min(self.now);
-            host.speaks_at = host.speaks_at.min(self.now + 10_000);
-        }
-        if self.dice.percent(5) {
-            let drained: Vec<RunnerId> = self.hosts.iter().filter_map(|host| host.id).collect();
-            drained.into_iter().for_each(|runner| self.person(PersonsAct::Undrain { runner }));
-            self.unfinished().into_iter().for_each(|job| self.person(PersonsAct::Release { job }));
-        }
-    }
-
-    /// Memory is gone; rows are what there is. They must say the same.
-    fn restart_server(&mut self) {
-        self.say(|| "the server restarts".to_owned());
-        self.seen.server_restarts += 1;
-        let mut effects = Effects::default();
-        let ticked = self.grid.apply(self.now, Event::Tick, &mut effects);
-        assert_eq!(ticked, Ok(Answer::Ticked));
-        self.commit(&effects, false);
-        let mut loaded = self.disk.load(self.now).expect("committed rows load");
-        Proof::same_after_load(&self.grid, &mut loaded, self.now);
-        self.reload();
-    }
-
-    fn reload(&mut self) {
-        self.grid = self.disk.load(self.now).expect("committed rows load");
-        self.grid.check();
-        self.held.clear();
-        // Announced gathers are forgotten with the process.
-        self.requests.retain(|request| !matches!(request.event, Event::Act(Act::Gathered { .. })));
+    fn request(&mut self, event: Event) {
+        self.requests.push(Request { at: self.now, host: None, life: 0, event });
     }
 
     fn hosts_speak(&mut self, faults: bool) {
         for index in 0..self.hosts.len() {
             let now = self.now;
             let host = &mut self.hosts[index];
-            let news = host.go_on(now, &mut self.dice);
-            for (id, container) in &host.containers {
-                if matches!(&container.phase, Phase::Ended(ended) if ended.reason == EndReason::Succeeded) {
-                    self.proof.succeeded.insert(*id);
-                }
+            if host.dead {
+                continue;
             }
+            let news = host.go_on(now, &mut self.dice);
             let cut_off = host.speaks_at > now + 20_000;
             if host.down_until > now || cut_off || (host.speaks_at > now && !news) {
                 continue;
@@ -250,31 +158,32 @@ impl World {
             host.speaks_at = now + 5_000 + self.dice.below(10_000);
             let event = match (host.id, host.session) {
                 (None, _) => Event::Join(Join::Enrol { name: host.name.clone(), credential_sha256: String::new() }),
-                (Some(runner), None) => Event::Join(Join::Hello {
-                    runner,
-                    nonce: String::new(),
-                    host: host.boot.to_string(),
-                    version: "0.1.0".to_owned(),
-                    facts: Box::new(host.facts.clone()),
-                }),
+                (Some(runner), None) => hello(host, runner),
                 (Some(runner), Some(session)) => {
                     host.seq += 1;
                     Event::Sync(Sync { runner, session, seq: host.seq, report: Some(host.report()) })
                 }
             };
+            if faults {
+                self.remember(&event);
+            }
             self.send(index, event, faults);
         }
     }
 
-    /// Into the network: lost, late, twice.
-    fn send(&mut self, host: usize, event: Event, faults: bool) {
+    /// Into the network: lost, late, twice, and so in another order than they were sent.
+    pub fn send(&mut self, host: usize, event: Event, faults: bool) {
         let copies = match self.dice.below(100) {
             0..10 if faults => 0,
             10..17 if faults => 2,
             _ => 1,
         };
         for _ in 0..copies {
-            let late = if faults && self.dice.percent(10) { self.dice.below(90_000) } else { self.dice.below(300) };
+            let late = match self.dice.below(100) {
+                0..10 if faults => self.dice.below(90_000),
+                10..20 if faults => self.dice.below(5_000),
+                _ => self.dice.below(300),
+            };
             let life = self.hosts[host].life;
             self.requests.push(Request { at: self.now + late, host: Some(host), life, event: event.clone() });
         }
@@ -282,38 +191,62 @@ impl World {
 
     /// Takes what is there, applies it, commits once, and only then answers.
     fn server_works(&mut self, faults: bool) {
+        if !self.server_is_up(faults) {
+            return;
+        }
         let now = self.now;
-        let (due, later) =
-            std::mem::take(&mut self.requests).into_iter().partition(|request: &Request| request.at <= now);
-        self.requests = later;
-        let mut due: Vec<Request> = due;
+        let mut answers = Answers::new();
+        let mut due: Vec<Request> = self.requests.extract_if(.., |request| request.at <= now).collect();
         due.sort_by_key(|request| request.at);
-        if self.dice.percent(60) || self.grid.next_deadline().is_some_and(|at| at <= now) {
+        let clock = self.clock();
+        if self.dice.percent(60) || self.shell.grid.next_deadline().is_some_and(|at| at <= clock) {
             due.push(Request { at: now, host: None, life: 0, event: Event::Tick });
         }
-        let mut effects = Effects::default();
-        let (mut answers, mut retried) = (Vec::new(), false);
         for request in due {
-            retried |= is_retry(&request.event);
-            let answer = self.apply(request.event.clone(), &mut effects);
+            let answer = self.apply(request.event.clone());
             answers.push((request, answer));
         }
-        if std::mem::take(&mut effects.work_available) {
+        if self.shell.takes_work_available() {
             for (host, (life, sync)) in std::mem::take(&mut self.held) {
                 let wake = Request { at: now, host: Some(host), life, event: Event::Sync(sync) };
-                let answer = self.apply(wake.event.clone(), &mut effects);
+                let answer = self.apply(wake.event.clone());
                 answers.push((wake, answer));
             }
         }
-        if faults && self.dice.percent(1) {
+        if faults && self.dice.percent(3) {
+            let until = now + self.dice.one_of(&[2_000, 10_000, 70_000]).map_or(0, |most| self.dice.below(most));
+            self.say(|| format!("a commit takes until {until}"));
+            self.seen.slow_commits += 1;
+            self.outage = Outage::Commits { since: now, until, answers };
+            return;
+        }
+        self.commit(answers, faults);
+    }
+
+    pub fn apply(&mut self, event: Event) -> Result<Answer, Refusal> {
+        self.seen.events += 1;
+        let said = self.prints.then(|| format!("{event:?}"));
+        let answer = self.shell.apply(self.clock(), event);
+        self.say(|| format!("{}\n          = {answer:?}", said.unwrap_or_default()));
+        answer
+    }
+
+    pub fn commit(&mut self, answers: Answers, faults: bool) {
+        if self.shell.faults.answers_first {
+            for (request, answer) in answers.clone() {
+                self.reply(request, answer, faults);
+            }
+        }
+        if faults && self.dice.percent(2) {
             self.say(|| "a commit fails".to_owned());
             self.seen.failed_commits += 1;
-            return self.reload();
+            self.shell.fail(self.clock());
+            return self.forget();
         }
-        self.commit(&effects, retried);
-        for job in effects.gather_due {
+        let Effects { gather_due, .. } = self.shell.commit();
+        for job in gather_due {
             let result = if self.dice.percent(15) { Err("headers differ".to_owned()) } else { Ok(Vec::new()) };
-            let at = now + self.dice.below(5_000);
+            let at = self.now + self.dice.below(5_000);
             self.requests.push(Request { at, host: None, life: 0, event: Event::Act(Act::Gathered { job, result }) });
         }
         for (request, answer) in answers {
@@ -321,36 +254,14 @@ impl World {
         }
     }
 
-    fn apply(&mut self, event: Event, effects: &mut Effects) -> Result<Answer, Refusal> {
-        self.seen.events += 1;
-        let mut answer = self.grid.apply(self.now, event.clone(), effects);
-        if let Err(Refusal::NotLoaded(job)) = answer {
-            // The shell reads what is committed; rows of this batch are not there yet, so that it commits first.
-            self.commit(effects, true);
-            effects.rows.clear();
-            effects.removed_jobs.clear();
-            self.grid.load_job(self.now, self.disk.job_rows(job));
-            answer = self.grid.apply(self.now, event.clone(), effects);
-        }
-        self.say(|| format!("{event:?}\n          = {answer:?}"));
-        self.grid.check();
-        answer
-    }
-
-    fn commit(&mut self, effects: &Effects, retried: bool) {
-        self.proof.look(&self.disk, effects, retried);
-        for (key, row) in &effects.rows {
-            if let (Key::Job(id), Some(Row::Job(row))) = (key, row) {
-                self.needs.insert((*id, 0), row.main.needs.clone());
-                if let Some(run) = row.gather.as_ref().and_then(|gather| gather.run.as_ref()) {
-                    self.needs.insert((*id, GATHER), run.needs.clone());
-                }
-            }
-        }
-        self.disk.commit(effects);
+    /// What only the server's process knew is gone with it: held syncs and announced gathers.
+    pub fn forget(&mut self) {
+        self.held.clear();
+        self.requests.retain(|request| !matches!(request.event, Event::Act(Act::Gathered { .. })));
     }
 
     fn reply(&mut self, request: Request, answer: Result<Answer, Refusal>, faults: bool) {
+        self.shell.answered(&request.event, &answer);
         let Some(host) = request.host else { return };
         let mut of = None;
         if let (Event::Sync(sync), Ok(Answer::Orders(orders))) = (&request.event, &answer) {
@@ -371,9 +282,7 @@ impl World {
 
     fn replies_arrive(&mut self, faults: bool) {
         let now = self.now;
-        let (due, later) = std::mem::take(&mut self.replies).into_iter().partition(|reply: &Reply| reply.at <= now);
-        self.replies = later;
-        let due: Vec<Reply> = due;
+        let due: Vec<Reply> = self.replies.extract_if(.., |reply| reply.at <= now).collect();
         for reply in due {
             let host = &mut self.hosts[reply.host];
             if host.down_until > now || host.life != reply.life {
@@ -387,11 +296,13 @@ impl World {
                     host.speaks_at = now;
                 }
                 Ok(Answer::Orders(orders)) if reply.of == host.session.map(|session| (session, host.seq)) => {
-                    let needs = |chunk: ChunkId| self.needs.get(&(chunk.job, chunk.stage)).cloned().unwrap_or_default();
+                    let needs = |attempt| self.shell.proof.needs_of(attempt);
                     self.seen.starts += host.obey(now, orders, needs, &mut self.dice, faults);
                     host.speaks_at = host.speaks_at.min(now + 1_000);
                 }
                 Err(Refusal::HelloFirst) => host.session = None,
+                Err(Refusal::Cloned { .. }) => self.seen.copies_refused += 1,
+                Err(Refusal::UnknownRunner(_)) if host.copy_until.is_some() => host.die(),
                 Err(Refusal::UnknownRunner(_)) => {
                     // Removed by a person: its containers are not this grid's any more, and it joins anew.
                     host.containers.clear();
@@ -403,6 +314,12 @@ impl World {
     }
 }
 
-fn is_retry(event: &Event) -> bool {
-    matches!(event, Event::Act(Act::Person { act: PersonsAct::Retry { .. } | PersonsAct::Delete { .. }, .. }))
+pub fn hello(host: &Host, runner: RunnerId) -> Event {
+    Event::Join(Join::Hello {
+        runner,
+        nonce: String::new(),
+        host: host.boot.to_string(),
+        version: "0.1.0".to_owned(),
+        facts: Box::new(host.facts.clone()),
+    })
 }

@@ -1,0 +1,87 @@
+//! Faults that a test switches on, to prove that the simulator would find them. Without the feature `planted-bugs` no switch is there:
+//! every question is a constant `false`.
+
+/// One fault each; its place asks [`planted`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bug {
+    /// A report of an earlier session is taken.
+    SessionUnchecked,
+    /// A late duplicate of a report is taken.
+    SeqUnchecked,
+    /// A second machine displaces the one that speaks.
+    CloneAdmitted,
+    /// Leases of before a restart are counted from the clock's beginning.
+    NoGraceAfterStart,
+    /// A lost attempt goes on though its chunk was given to another.
+    FenceDropped,
+    /// An end is counted twice.
+    CountedTwice,
+    /// A failure costs nothing.
+    RetryIsFree,
+    /// What the grid does wrong is paid by the user.
+    UserPaysForGrid,
+    /// A GPU that is taken is given once more.
+    GpuGivenTwice,
+    /// What an attempt used stays reserved.
+    RoomNotGivenBack,
+    /// Chunks that waited when their job was stopped still start.
+    StoppedChunksStart,
+    /// A job that was held starts what was ready.
+    HeldChunksStart,
+    /// A chunk whose backoff is over is not woken.
+    RestsForEver,
+    /// Timers are not set again at a start.
+    TimersLostAtLoad,
+    /// The gather chunk starts before all chunks have ended.
+    GatherOpensEarly,
+    /// A chunk that failed and is run again keeps its old budgets.
+    RetryKeepsBudgets,
+}
+
+#[cfg(feature = "planted-bugs")]
+mod switch {
+    use super::Bug;
+    use std::cell::Cell;
+
+    impl Bug {
+        pub const ALL: [Bug; 16] = [
+            Bug::SessionUnchecked,
+            Bug::SeqUnchecked,
+            Bug::CloneAdmitted,
+            Bug::NoGraceAfterStart,
+            Bug::FenceDropped,
+            Bug::CountedTwice,
+            Bug::RetryIsFree,
+            Bug::UserPaysForGrid,
+            Bug::GpuGivenTwice,
+            Bug::RoomNotGivenBack,
+            Bug::StoppedChunksStart,
+            Bug::HeldChunksStart,
+            Bug::RestsForEver,
+            Bug::TimersLostAtLoad,
+            Bug::GatherOpensEarly,
+            Bug::RetryKeepsBudgets,
+        ];
+    }
+
+    thread_local!(static PLANTED: Cell<Option<Bug>> = const { Cell::new(None) });
+
+    /// Switches this thread's fault.
+    pub fn plant(bug: Option<Bug>) {
+        PLANTED.set(bug);
+    }
+
+    pub(crate) fn planted(bug: Bug) -> bool {
+        PLANTED.get() == Some(bug)
+    }
+}
+
+#[cfg(feature = "planted-bugs")]
+pub use switch::plant;
+#[cfg(feature = "planted-bugs")]
+pub(crate) use switch::planted;
+
+#[cfg(not(feature = "planted-bugs"))]
+pub(crate) const fn planted(_: Bug) -> bool {
+    false
+}
