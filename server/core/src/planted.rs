@@ -36,6 +36,10 @@ pub enum Bug {
     GatherOpensEarly,
     /// A chunk that failed and is run again keeps its old budgets.
     RetryKeepsBudgets,
+    /// What was cancelled or given to others runs on.
+    StopsNothing,
+    /// An attempt whose order was lost is not offered again.
+    OffersOnce,
 }
 
 #[cfg(feature = "planted-bugs")]
@@ -44,7 +48,7 @@ mod switch {
     use std::cell::Cell;
 
     impl Bug {
-        pub const ALL: [Bug; 16] = [
+        pub const ALL: [Bug; 18] = [
             Bug::SessionUnchecked,
             Bug::SeqUnchecked,
             Bug::CloneAdmitted,
@@ -61,6 +65,8 @@ mod switch {
             Bug::TimersLostAtLoad,
             Bug::GatherOpensEarly,
             Bug::RetryKeepsBudgets,
+            Bug::StopsNothing,
+            Bug::OffersOnce,
         ];
     }
 

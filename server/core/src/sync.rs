@@ -147,6 +147,7 @@ impl Grid {
                 let message = "taken back before it reached a runner that now takes nothing more";
                 self.attempt_ended(now, id, Ended::before_start(EndReason::Evicted, message));
             }
+            Standing::Current if planted(Bug::OffersOnce) => {}
             // The answer that carried it was lost, or a newer sync overtook it.
             Standing::Current => orders.start.push(Start {
                 attempt: id,
@@ -168,7 +169,7 @@ impl Grid {
     /// Repeated until the runner says that they are over.
     fn stops(&self, runner: RunnerId, orders: &mut Orders) {
         let Some(runner) = self.runners.get(&runner) else { return };
-        for live in runner.holds.iter().filter_map(|id| self.attempts.get(id)) {
+        for live in runner.holds.iter().filter_map(|id| self.attempts.get(id)).filter(|_| !planted(Bug::StopsNothing)) {
             if let Standing::Stopping { reason, fenced: _ } = live.standing {
                 orders.stop.push(StopOrder { attempt: live.row.id, reason });
             }

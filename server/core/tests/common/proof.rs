@@ -206,6 +206,17 @@ impl Proof {
             let live = report.attempts.iter().filter(|report| !matches!(report.phase, Phase::Ended(_)));
             heard.live = live.map(|report| report.attempt).collect();
         }
+        for attempt in report.iter().flat_map(|report| &report.attempts) {
+            let id = attempt.attempt;
+            let goes_on = rows.attempt(id).is_some_and(|row| row.runner == *runner && row.ended.is_none());
+            let stopped = orders.stop.iter().any(|stop| stop.attempt == id);
+            match attempt.phase {
+                Phase::Ended(_) => assert!(orders.forget.contains(&id), "{id} has ended, and {runner} has to keep it"),
+                Phase::Preparing { .. } | Phase::Running { .. } | Phase::Storing => {
+                    assert_eq!(stopped, !goes_on, "whether attempt {id} on runner {runner} is to be stopped");
+                }
+            }
+        }
         self.orders(now, rows, *runner, orders);
     }
 

@@ -42,7 +42,11 @@ pub fn run(
                         }
                         Err(failed) => {
                             stop.store(true, Ordering::Relaxed);
-                            failure.lock().expect("a failure").get_or_insert(failed);
+                            // Lower seeds are through or under way, so that the lowest one that fails is told, whoever is faster.
+                            let mut lowest = failure.lock().expect("a failure");
+                            if lowest.as_ref().is_none_or(|lowest: &Failure| failed.seed < lowest.seed) {
+                                *lowest = Some(failed);
+                            }
                         }
                     }
                 }
