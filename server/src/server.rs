@@ -21,7 +21,6 @@ use crate::app::{App, Shared};
 use crate::auth::secret::{self, Prefix};
 use crate::auth::{Caller, Doors, Entry, Kind};
 use crate::blobs::BlobStore;
-use crate::clock::Clock;
 use crate::config::{Config, Tls};
 use crate::engine::{self, Banners, Outbox};
 use crate::failure::Failure;
@@ -94,10 +93,11 @@ pub async fn start(config: Config) -> Result<Server, StartError> {
 
     let (gather, gather_due) = mpsc::unbounded_channel();
     let (logs_due, due_logs) = mpsc::unbounded_channel();
-    let (clock, doors, banners) = (Clock::start(), Arc::new(Doors::default()), Arc::new(Banners::default()));
+    let (doors, banners) = (Arc::new(Doors::default()), Arc::new(Banners::default()));
     let outbox = Outbox { gather, logs: logs_due };
-    let (engine, thread) =
-        engine::start(store.clone(), clock, doors.clone(), banners.clone(), outbox, config.fair_share_half_life_ms)?;
+    let half_life_ms = config.fair_share_half_life_ms;
+    let (engine, clock, thread) =
+        engine::start(store.clone(), Clock::start, doors.clone(), banners.clone(), outbox, half_life_ms)?;
     if certificates.is_none() && !address.ip().is_loopback() {
         banners.show("http", "This server speaks plain HTTP: everybody on the network can read tokens. Start it without --insecure-http.");
     }

@@ -5,6 +5,7 @@ use dsg_core::event::{Answer, Event, Join};
 use dsg_schemas::ids::RunnerId;
 
 use super::Refused;
+use super::thread::standstill;
 use crate::Config;
 use crate::auth::{Entry, Kind};
 
@@ -72,4 +73,11 @@ async fn a_store_that_cannot_be_opened_is_told_and_taken_up_again() {
     }
     assert!(app.banners.all().is_empty(), "{:?}", app.banners.all());
     server.stop().await;
+}
+
+#[test]
+fn only_a_pause_that_is_not_the_loops_own_is_a_standstill() {
+    assert_eq!(standstill(10_000, 11_000), None, "it waited for a message");
+    assert_eq!(standstill(10_000, 14_900), None, "a large batch");
+    assert_eq!(standstill(10_000, 3_610_000), Some(11_000), "an hour, but for the second that it would have waited");
 }

@@ -6,7 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use dsg_core::event::{Answer, Effects, Event, Join, Refusal};
-use dsg_core::row::{JobRow, Key, Row};
+use dsg_core::row::{JobRow, Key, Row, latest_ms};
 use dsg_core::{Grid, QueueFilter};
 use dsg_schemas::ids::{AttemptId, JobId};
 use dsg_schemas::limits;
@@ -27,6 +27,8 @@ const QUEUE: usize = 8192;
 const BATCH: usize = 1024;
 const SHORTEST_WAIT_MS: u64 = 5;
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
+/// A pause between two turns of the loop that is none of its own making.
+const STANDSTILL_MS: u64 = 4_000;
 /// Between two summaries: people see no difference, and a busy grid is not slowed down by being looked at.
 const SUMMARY_EVERY: Duration = Duration::from_millis(200);
 /// A summary that takes no longer is also made for everything that a person does.
@@ -66,19 +68,21 @@ pub enum StartError {
     Thread(#[from] std::io::Error),
 }
 
-/// Loads the rows and starts the thread.
+/// Loads the rows, starts the clock where they end at the earliest, and starts the thread.
 pub fn start(
     store: Arc<Store>,
-    clock: Clock,
+    clock: impl FnOnce(u64) -> Clock,
     doors: Arc<Doors>,
     banners: Arc<Banners>,
     outbox: Outbox,
     half_life_ms: u64,
-) -> Result<(Engine, thread::JoinHandle<()>), StartError> {
+) -> Result<(Engine, Clock, thread::JoinHandle<()>), StartError> {
     let (sender, messages) = sync_channel(QUEUE);
     let (summary, summaries) = watch::channel(Arc::default());
     let (work, works) = watch::channel(0);
-    let state = State::load(&store, clock.now_ms(), half_life_ms)?;
+    let stored = State::read(&store)?;
+    let clock = clock(latest_ms(stored.0.iter().map(|(_, row)| row)));
+    let state = State::new(stored, clock.now_ms(), half_life_ms)?;
     let mut thread = Thread {
         store,
         clock,
@@ -94,6 +98,7 @@ pub fn start(
         summary_took: Duration::ZERO,
         reopen_at: Instant::now(),
         half_life_ms,
+        turned_ms: clock.now_ms(),
     };
     thread.publish_book();
     thread.publish();
@@ -101,8 +106,11 @@ pub fn start(
         let _guard = AbortOnPanic;
         thread.run();
     })?;
-    Ok((Engine { sender, summary: summaries, work: works }, handle))
+    Ok((Engine { sender, summary: summaries, work: works }, clock, handle))
 }
+
+/// All live rows, and the book's.
+type Stored = (Vec<(Key, Row)>, Vec<(String, Vec<u8>)>);
 
 /// What is in memory of the rows on disk; thrown away whole when a commit fails.
 struct State {
@@ -112,8 +120,11 @@ struct State {
 }
 
 impl State {
-    fn load(store: &Store, now_ms: u64, half_life_ms: u64) -> Result<State, StartError> {
-        let (rows, auth) = store.read(|rows| Ok((rows.live_rows()?, rows.auth()?)))?;
+    fn read(store: &Store) -> Result<Stored, StoreError> {
+        store.read(|rows| Ok((rows.live_rows()?, rows.auth()?)))
+    }
+
+    fn new((rows, auth): Stored, now_ms: u64, half_life_ms: u64) -> Result<State, StartError> {
         let mut book = Book::load(auth)?;
         book.follow(rows.iter().map(|(key, row)| (key, Some(row))));
         let mut open_jobs = BTreeMap::new();
@@ -159,6 +170,8 @@ struct Thread {
     reopen_at: Instant,
     /// Of what owners used.
     half_life_ms: u64,
+    /// When the loop last turned.
+    turned_ms: u64,
 }
 
 /// A grid that panicked half-way is not to be trusted, and must not be written: the rows on disk are whole.
@@ -184,6 +197,7 @@ impl Thread {
             if self.state.is_none() {
                 self.reopen();
             }
+            self.mind_standstill();
             let mut batch = Batch::default();
             let mut stop = false;
             let mut count = 0;
@@ -206,6 +220,18 @@ impl Thread {
             if self.stale && Instant::now() >= self.publish_at {
                 self.publish();
             }
+        }
+    }
+
+    /// Runners are not silent while the server does not listen: their leases must not run out before they are heard.
+    fn mind_standstill(&mut self) {
+        let now = self.clock.now_ms();
+        let turned = std::mem::replace(&mut self.turned_ms, now);
+        if let Some(since) = standstill(turned, now)
+            && let Some(state) = &mut self.state
+        {
+            tracing::warn!(for_ms = now - since, "the server stood still; leases did not age meanwhile");
+            state.grid.forgive(since, now);
         }
     }
 
@@ -359,8 +385,8 @@ impl Thread {
         if Instant::now() < self.reopen_at {
             return;
         }
-        let loaded = self.store.reopen().map_err(StartError::from);
-        match loaded.and_then(|()| State::load(&self.store, self.clock.now_ms(), self.half_life_ms)) {
+        let stored = self.store.reopen().and_then(|()| State::read(&self.store)).map_err(StartError::from);
+        match stored.and_then(|stored| State::new(stored, self.clock.now_ms(), self.half_life_ms)) {
             Ok(state) => {
                 self.state = Some(state);
                 self.banners.hide("store");
@@ -412,4 +438,10 @@ impl Thread {
         // A summary that takes long is made less often: it may cost a tenth of the thread's time.
         self.publish_at = began + SUMMARY_EVERY.max(self.summary_took * 10);
     }
+}
+
+/// Since when the loop did not turn, though it turns each second at least: the process was suspended, or the disk was slow.
+pub(super) fn standstill(turned_ms: u64, now_ms: u64) -> Option<u64> {
+    let since = turned_ms + LONGEST_WAIT.as_millis() as u64;
+    (now_ms > since + STANDSTILL_MS).then_some(since)
 }
