@@ -22,7 +22,7 @@
 mod disk;
 mod play;
 #[expect(dead_code, reason = "the simulator needs the rest")]
-#[path = "../common/proof.rs"]
+#[path = "../common/proof/mod.rs"]
 mod proof;
 #[expect(dead_code, reason = "the simulator needs the rest")]
 #[path = "../common/shell.rs"]

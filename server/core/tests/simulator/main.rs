@@ -14,7 +14,7 @@ mod people;
 mod planted;
 #[path = "../scenarios/play.rs"]
 mod play;
-#[path = "../common/proof.rs"]
+#[path = "../common/proof/mod.rs"]
 mod proof;
 mod said;
 mod script;

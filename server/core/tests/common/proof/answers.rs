@@ -1,0 +1,187 @@
+//! What must hold of every answer, when it is made and when it goes out.
+use std::collections::BTreeSet;
+
+use dsg_core::{Act, Answer, Effects, Event, Join, Key, Millis, Orders, Refusal, Row, Sync};
+use dsg_schemas::api::{Act as PersonsAct, Acted};
+use dsg_schemas::ids::{AttemptId, GATHER, MAIN, RunnerId};
+use dsg_schemas::reason::EndReason;
+use dsg_schemas::wire::Phase;
+
+use super::{Heard, Proof, Rows};
+use crate::disk::Disk;
+
+impl Proof {
+    /// Called after each event; `last` is the one before it in the batch.
+    pub fn event(
+        &mut self,
+        now: Millis,
+        disk: &Disk,
+        effects: &Effects,
+        event: &Event,
+        answer: &Result<Answer, Refusal>,
+        last: Option<&(Event, Result<Answer, Refusal>)>,
+    ) {
+        let rows = Rows(disk, effects);
+        match (event, answer) {
+            (Event::Join(Join::Hello { runner, host, .. }), answer) => self.hello(now, *runner, host, answer),
+            (Event::Sync(sync), answer) => self.sync(now, &rows, sync, answer),
+            (Event::Act(Act::Person { act, .. }), Ok(Answer::Acted(acted))) => {
+                once(act, acted, last);
+                if let PersonsAct::Cancel { job } = act {
+                    self.retried.remove(job);
+                }
+            }
+            (Event::Act(_) | Event::Join(Join::Enrol { .. }) | Event::Submit(_) | Event::Tick, _) => {}
+        }
+    }
+
+    /// A machine that speaks is not displaced by another one with the same identity.
+    fn hello(&mut self, now: Millis, runner: RunnerId, host: &str, answer: &Result<Answer, Refusal>) {
+        let silent = self.is_silent(runner, now);
+        let known = self.runners.get(&runner).and_then(|heard| heard.session.as_ref());
+        let other = known.filter(|(_, known)| known != host && !silent);
+        match answer {
+            Ok(Answer::Session { session, .. }) => {
+                assert!(other.is_none(), "{host} took the identity of {other:?}, which speaks");
+                assert!(*session > self.newest_session, "session {session} was minted before");
+                let session = Some((*session, host.to_owned()));
+                self.runners.insert(runner, Heard { at: now, session, ..Heard::default() });
+            }
+            Err(Refusal::Cloned { .. }) => assert!(other.is_some(), "{host} was refused, and nobody else speaks"),
+            Err(Refusal::UnknownRunner(_)) => {}
+            other => panic!("a hello is answered with {other:?}"),
+        }
+    }
+
+    fn sync(&mut self, now: Millis, rows: &Rows, sync: &Sync, answer: &Result<Answer, Refusal>) {
+        let Sync { runner, session, seq, report } = sync;
+        let heard = self.runners.entry(*runner).or_insert_with(|| Heard { at: self.loaded, ..Heard::default() });
+        let same = heard.session.as_ref().is_some_and(|(known, _)| known == session);
+        let fresh = if report.is_some() { heard.seq.is_none_or(|last| last < *seq) } else { heard.seq == Some(*seq) };
+        let known = rows.get(Key::Runner(*runner)).is_some();
+        let wanted = match (known, same, fresh) {
+            (false, _, _) => Some(Refusal::UnknownRunner(*runner)),
+            (true, false, _) => Some(Refusal::HelloFirst),
+            (true, true, false) => Some(Refusal::StaleSeq),
+            (true, true, true) => None,
+        };
+        assert_eq!(answer.as_ref().err(), wanted.as_ref(), "sync {seq} of session {session} of runner {runner}");
+        if let Some(report) = report {
+            let mine = |id: AttemptId| rows.attempt(id).is_some_and(|row| row.runner == *runner);
+            let ended = report.attempts.iter().filter(|report| match &report.phase {
+                Phase::Ended(ended) => ended.reason == EndReason::Succeeded && mine(report.attempt),
+                Phase::Preparing { .. } | Phase::Running { .. } | Phase::Storing => false,
+            });
+            self.succeeded.extend(ended.map(|report| report.attempt));
+        }
+        let Ok(Answer::Orders(orders)) = answer else { return };
+        heard.seq = Some(*seq);
+        if let Some(report) = report {
+            heard.at = now;
+            let live = report.attempts.iter().filter(|report| !matches!(report.phase, Phase::Ended(_)));
+            heard.live = live.map(|report| report.attempt).collect();
+        }
+        for attempt in report.iter().flat_map(|report| &report.attempts) {
+            let id = attempt.attempt;
+            let goes_on = rows.attempt(id).is_some_and(|row| row.runner == *runner && row.ended.is_none());
+            let stopped = orders.stop.iter().any(|stop| stop.attempt == id);
+            match attempt.phase {
+                Phase::Ended(_) => assert!(orders.forget.contains(&id), "{id} has ended, and {runner} has to keep it"),
+                Phase::Preparing { .. } | Phase::Running { .. } | Phase::Storing => {
+                    assert_eq!(stopped, !goes_on, "whether attempt {id} on runner {runner} is to be stopped");
+                }
+            }
+        }
+        self.orders(now, rows, *runner, orders);
+    }
+
+    /// Whatever starts may start, is the only one of its chunk, and fits beside what runs there.
+    fn orders(&mut self, now: Millis, rows: &Rows, runner: RunnerId, orders: &Orders) {
+        for start in &orders.start {
+            let (id, chunk) = (start.attempt, start.chunk);
+            let job = rows.job(chunk.job).unwrap_or_else(|| panic!("{chunk} starts, and its job has no row"));
+            let row = rows.attempt(id).unwrap_or_else(|| panic!("attempt {id} starts without a row"));
+            assert_eq!((row.chunk, row.runner, &row.gpus), (chunk, runner, &start.gpus), "attempt {id} as ordered");
+            assert!(row.ended.is_none(), "attempt {id} of {chunk} starts and has ended");
+            assert!(job.stopped.is_none() && !job.state.is_final(), "{chunk} starts, and its job was stopped");
+            let last = rows.chunk(chunk).and_then(|row| row.attempts.last().copied());
+            assert_eq!(last, Some(id), "what starts of {chunk} is its newest attempt");
+            if row.leased_ms == now && self.offered.insert(id) {
+                assert!(!job.held, "{chunk} starts, and its job is held");
+            }
+            let policy =
+                if chunk.stage == MAIN { Some(&job.main) } else { job.gather.as_ref().and_then(|g| g.run.as_ref()) };
+            if chunk.stage == GATHER {
+                let whole = job.gather.as_ref().is_some_and(|gather| gather.run_partial)
+                    || job.tally.succeeded == job.tally.total();
+                assert!(job.tally.ended() == job.tally.total() && whole, "{chunk} starts before its inputs are there");
+            }
+            let needs = policy.map(|policy| policy.needs.clone()).unwrap_or_default();
+            assert_eq!(start.gpus.len(), needs.gpus as usize, "{chunk} gets its GPUs");
+            self.uses.insert(id, (needs, start.gpus.clone()));
+        }
+        let Some(heard) = self.runners.get_mut(&runner) else { return };
+        let before = heard.live.len();
+        heard.live.extend(orders.start.iter().map(|start| start.attempt));
+        if heard.live.len() == before {
+            return;
+        }
+        let Some(Row::Runner(row)) = rows.get(Key::Runner(runner)) else { return };
+        let (mut cpus, mut memory, mut gpus) = (0, 0, BTreeSet::new());
+        for (id, (needs, devices)) in heard.live.iter().filter_map(|id| Some((id, self.uses.get(id)?))) {
+            cpus += needs.cpus_milli;
+            memory += needs.memory_bytes;
+            for device in devices {
+                assert!(gpus.insert(device), "{device} of {} is given twice, now to attempt {id}", row.name);
+            }
+        }
+        assert!(cpus <= row.facts.cpus_milli, "{} runs {cpus} of {} milli-cpus", row.name, row.facts.cpus_milli);
+        assert!(memory <= row.facts.memory_bytes, "{} uses {memory} of {} bytes", row.name, row.facts.memory_bytes);
+    }
+
+    /// Called when an answer goes out, after its commit: it must still be true after a power cut.
+    pub fn answered(&mut self, disk: &Disk, event: &Event, answer: &Result<Answer, Refusal>) {
+        let rows = &disk.rows;
+        match (event, answer) {
+            (_, Ok(Answer::Job { job, fresh: true })) => {
+                let there = rows.contains_key(&Key::Job(*job)) || self.removed_jobs.contains(job);
+                assert!(there, "job {job} was answered and is not on disk");
+            }
+            (_, Ok(Answer::Enrolled { runner, .. })) => {
+                let there = rows.contains_key(&Key::Runner(*runner)) || self.removed_runners.contains(runner);
+                assert!(there, "runner {runner} is not on disk");
+            }
+            (_, Ok(Answer::Session { session, .. })) => self.newest_session = self.newest_session.max(*session),
+            (Event::Sync(sync), Ok(Answer::Orders(orders))) => {
+                for start in orders.start.iter().filter(|start| !self.removed_jobs.contains(&start.chunk.job)) {
+                    let row = rows.get(&Key::Attempt(start.attempt));
+                    let there = matches!(row, Some(Row::Attempt(row)) if row.chunk == start.chunk);
+                    assert!(there, "attempt {} was ordered and is not on disk", start.attempt);
+                }
+                for id in &orders.forget {
+                    let ended = match rows.get(&Key::Attempt(*id)) {
+                        Some(Row::Attempt(row)) => row.ended.is_some() || row.runner != sync.runner,
+                        _ => true,
+                    };
+                    assert!(ended, "the end of attempt {id} is forgotten and not on disk");
+                }
+            }
+            (Event::Act(Act::Person { act: PersonsAct::Cancel { job }, .. }), Ok(Answer::Acted(_))) => {
+                let stopped = match rows.get(&Key::Job(*job)) {
+                    Some(Row::Job(row)) => row.stopped.is_some() || row.state.is_final() || self.retried.contains(job),
+                    _ => true,
+                };
+                assert!(stopped, "the cancel of job {job} was answered and is not on disk");
+            }
+            (_, Ok(Answer::Job { .. } | Answer::Orders(_) | Answer::Acted(_) | Answer::Ticked) | Err(_)) => {}
+        }
+    }
+}
+
+/// The same retry by many people at once moves each chunk once.
+fn once(act: &PersonsAct, acted: &Acted, last: Option<&(Event, Result<Answer, Refusal>)>) {
+    let Some((Event::Act(Act::Person { act: before, .. }), Ok(_))) = last else { return };
+    if matches!(act, PersonsAct::Retry { .. }) && act == before {
+        assert_eq!(acted.count, 0, "the same retry twice: {}", acted.message);
+    }
+}
