@@ -21,6 +21,7 @@ use crate::app::{App, Shared};
 use crate::auth::secret::{self, Prefix};
 use crate::auth::{Caller, Doors, Entry, Kind};
 use crate::blobs::BlobStore;
+use crate::clock::Clock;
 use crate::config::{Config, Tls};
 use crate::engine::{self, Banners, Outbox};
 use crate::failure::Failure;

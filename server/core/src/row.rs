@@ -250,6 +250,7 @@ pub fn latest_ms<'r>(rows: impl IntoIterator<Item = &'r Row>) -> u64 {
         Row::Chunk(row) => [Some(row.waiting_since_ms), row.ended_ms, None, None],
         Row::Attempt(row) => [Some(row.leased_ms), row.started_ms, row.ended_ms, None],
         Row::Runner(row) => [Some(row.joined_ms), None, None, None],
+        Row::Owners(rows) => [rows.values().map(|row| row.at_ms).max(), None, None, None],
         Row::Meta(_) | Row::Spec(_) | Row::Block(_) => [None; 4],
     };
     rows.into_iter().flat_map(of_row).flatten().max().unwrap_or(0)

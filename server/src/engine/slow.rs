@@ -94,7 +94,8 @@ async fn a_sync_of_half_a_second_loses_no_lease_and_a_commit_carries_many_comple
     let (gather, _gather) = mpsc::unbounded_channel();
     let (logs, _logs) = mpsc::unbounded_channel();
     let (outbox, doors, banners) = (Outbox { gather, logs }, Arc::new(Doors::default()), Arc::new(Banners::default()));
-    let (engine, thread) = start(store.clone(), Clock::by_hand(now), doors, banners, outbox, 0).expect("started");
+    let (engine, _, thread) =
+        start(store.clone(), |_| Clock::by_hand(now), doors, banners, outbox, 0).expect("started");
     let text = "name: n\nimage: i\ncommand: [c]\nchunks: {count: 1000}\nresources: {cpus: 1}\n";
     let read = |_: &str| Err(std::io::ErrorKind::NotFound.into());
     let plan =

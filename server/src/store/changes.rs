@@ -10,7 +10,9 @@ use redb::{Database, Durability};
 
 use super::redo::Record;
 use super::steps::{Steps, apply};
-use super::tables::{ATTEMPTS, AUTH, BLOCKS, CHUNKS, JOBS, META, META_COUNTERS, META_OWNERS, RUNNERS, Reached, SPECS, encode};
+use super::tables::{
+    ATTEMPTS, AUTH, BLOCKS, CHUNKS, JOBS, META, META_COUNTERS, META_OWNERS, RUNNERS, Reached, SPECS, encode,
+};
 use super::trouble::Trouble;
 use super::{Store, StoreError};
 

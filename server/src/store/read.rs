@@ -9,7 +9,8 @@ use serde::de::DeserializeOwned;
 
 use super::checked::{Checked, Payload};
 use super::tables::{
-    ATTEMPTS, AUTH, BLOCKS, CHUNKS, Definition, JOBS, META, META_COUNTERS, META_GRID, META_OWNERS, RUNNERS, SPECS, Triple, decode,
+    ATTEMPTS, AUTH, BLOCKS, CHUNKS, Definition, JOBS, META, META_COUNTERS, META_GRID, META_OWNERS, RUNNERS, SPECS,
+    Triple, decode,
 };
 use super::{Store, StoreError};
 

@@ -145,7 +145,7 @@ fn rule(text: &str) -> RetryRule {
     let limit = parts.get(3).filter(|limit| !limit.is_empty()).map(|limit| limit.parse().expect("a limit"));
     let delay = parts.get(4).filter(|delay| !delay.is_empty()).map(|delay| delay.parse().expect("a delay"));
     let when = When { exit_codes: codes.into_iter().collect(), reason: vec![reason] };
-    let scale = parts.get(5).map(|factor| {
+    let scale = parts.get(5).filter(|scale| !scale.is_empty()).map(|factor| {
         let factor = Some(factor.parse().expect("a factor"));
         match reason {
             EndReason::Oom => Scale { memory: factor, run: None },

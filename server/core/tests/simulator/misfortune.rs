@@ -1,5 +1,5 @@
 //! Everything that goes wrong in a simulated world, and the help that comes when faults are over.
-use dsg_core::{Act, Answer, Event, Key, Millis, Refusal, Row};
+use dsg_core::{Act, Answer, EVERYBODY, Event, Key, Millis, Refusal, Row};
 use dsg_schemas::api::Act as PersonsAct;
 use dsg_schemas::ids::{AttemptId, RunnerId};
 use dsg_schemas::reason::EndReason;
@@ -257,6 +257,9 @@ impl World {
             let drained: Vec<RunnerId> = self.hosts.iter().filter_map(|host| host.id).collect();
             drained.into_iter().for_each(|runner| self.person(PersonsAct::Undrain { runner }));
             self.unfinished().into_iter().for_each(|job| self.person(PersonsAct::Release { job }));
+            for owner in ["mara", "otto", EVERYBODY].map(str::to_owned) {
+                self.person(PersonsAct::LimitOwner { owner, cpus_milli: None, gpus: None });
+            }
         }
     }
 }

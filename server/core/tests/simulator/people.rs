@@ -1,5 +1,5 @@
 //! What simulated people submit and do.
-use dsg_core::{Breaker, GatherPolicy, Needs, StagePolicy, Submission};
+use dsg_core::{Breaker, EVERYBODY, GatherPolicy, Needs, StagePolicy, Submission};
 use dsg_schemas::api::{Act, Retries};
 use dsg_schemas::ids::{ChunkId, JobId, MAIN, RunnerId};
 use dsg_schemas::reason::EndReason;
@@ -92,7 +92,7 @@ pub fn submission(dice: &mut Dice, number: u64) -> Submission {
 pub fn act(dice: &mut Dice, jobs: u64, runners: &[RunnerId]) -> Option<Act> {
     let job = JobId(1 + dice.below(jobs.max(1)));
     let runner = dice.one_of(runners);
-    Some(match dice.below(14) {
+    Some(match dice.below(17) {
         0 => Act::Cancel { job },
         1 | 2 => Act::Hold { job },
         3 | 4 => Act::Release { job },
@@ -104,6 +104,12 @@ pub fn act(dice: &mut Dice, jobs: u64, runners: &[RunnerId]) -> Option<Act> {
         }
         8 if dice.percent(30) => Act::Delete { job },
         8 | 9 => Act::Drain { runner: runner? },
+        14 | 15 => Act::LimitJob { job, parallelism: dice.percent(70).then(|| 1 + dice.below(5) as u32) },
+        16 => {
+            let owner = dice.one_of(&["mara", "otto", EVERYBODY]).expect("an owner").to_owned();
+            let cpus_milli = dice.percent(60).then(|| 1000 * dice.below(6));
+            Act::LimitOwner { owner, cpus_milli, gpus: dice.percent(30).then(|| dice.below(3) as u32) }
+        }
         10 => Act::Undrain { runner: runner? },
         _ => Act::RemoveRunner { runner: runner?, force: dice.percent(50) },
     })

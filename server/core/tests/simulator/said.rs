@@ -26,8 +26,8 @@ pub fn submission(submission: &Submission) -> Vec<String> {
 }
 
 fn stage(policy: &StagePolicy) -> Vec<String> {
-    let StagePolicy { chunks, needs, constraints, retry, parallelism, per_runner, queue_timeout_ms, breaker, .. } =
-        policy;
+    let StagePolicy { chunks, needs, constraints, retry, parallelism, per_runner, breaker, .. } = policy;
+    let StagePolicy { queue_timeout_ms, run_timeout_ms, max_memory_bytes, .. } = policy;
     let Constraints { prefer, .. } = constraints;
     let Retry { limit, backoff, avoid_failed_runners, rules } = retry;
     let Backoff { delay, max_delay, jitter, .. } = backoff;
@@ -44,6 +44,8 @@ fn stage(policy: &StagePolicy) -> Vec<String> {
     words.extend(parallelism.map(|limit| format!("parallelism={limit}")));
     words.extend(per_runner.map(|limit| format!("per_runner={limit}")));
     words.extend(queue_timeout_ms.map(|limit| format!("queue_timeout={}", units::Millis(limit))));
+    words.extend(run_timeout_ms.map(|limit| format!("run_timeout={}", units::Millis(limit))));
+    words.extend(max_memory_bytes.map(|most| format!("max_memory={}", units::Bytes(most))));
     words.extend(canary.map(|canary| format!("canary={canary}")));
     words.extend(max_failed.map(|most| format!("max_failed={most}")));
     words.extend(fail_fast.then(|| "fail_fast".to_owned()));
@@ -52,7 +54,7 @@ fn stage(policy: &StagePolicy) -> Vec<String> {
 }
 
 fn rule(rule: &RetryRule) -> String {
-    let RetryRule { when, action, limit, delay } = rule;
+    let RetryRule { when, action, limit, delay, scale } = rule;
     let reason = when.reason.first().map_or("exit", |reason| reason.word());
     let codes = when.exit_codes.first().map(|codes| format!("{}..{}", codes.first, codes.last)).unwrap_or_default();
     let action = match action {
@@ -63,8 +65,9 @@ fn rule(rule: &RetryRule) -> String {
         RetryAction::Accept => "accept",
     };
     let limit = limit.map(|limit| limit.to_string()).unwrap_or_default();
-    let delay = delay.map(|delay| format!(":{delay}")).unwrap_or_default();
-    format!("rule={reason}:{codes}:{action}:{limit}{delay}")
+    let delay = delay.map(|delay| delay.to_string()).unwrap_or_default();
+    let scale = scale.and_then(|scale| scale.memory.or(scale.run)).map(|factor| factor.to_string()).unwrap_or_default();
+    format!("rule={reason}:{codes}:{action}:{limit}:{delay}:{scale}")
 }
 
 pub fn facts(facts: &Facts) -> Vec<String> {

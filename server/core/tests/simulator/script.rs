@@ -116,6 +116,8 @@ fn command(fakes: &mut BTreeMap<RunnerId, Fake>, event: &Event) -> Option<String
         Event::Act(Act::Gathered { job, result: Err(why) }) => {
             format!("gathered {job} problem={}", why.replace(' ', "_"))
         }
+        // The simulated people do not edit.
+        Event::Act(Act::Edit(_)) => return None,
         Event::Act(Act::Person { act, .. }) => match act {
             PersonsAct::Cancel { job } => format!("cancel {job}"),
             PersonsAct::Hold { job } => format!("hold {job}"),
@@ -126,6 +128,14 @@ fn command(fakes: &mut BTreeMap<RunnerId, Fake>, event: &Event) -> Option<String
             PersonsAct::Retry { job, which: Retries::Chunks(chunks) } => {
                 let chunks: Vec<String> = chunks.iter().map(ToString::to_string).collect();
                 format!("retry {job} {}", chunks.join(","))
+            }
+            PersonsAct::LimitJob { job, parallelism } => {
+                format!("limit {job} {}", parallelism.map_or_else(|| "none".to_owned(), |limit| limit.to_string()))
+            }
+            PersonsAct::LimitOwner { owner, cpus_milli, gpus } => {
+                let cpus = cpus_milli.map(|milli| format!(" cpus={}", milli as f64 / 1000.0)).unwrap_or_default();
+                let gpus = gpus.map(|gpus| format!(" gpus={gpus}")).unwrap_or_default();
+                format!("limit owner={owner}{cpus}{gpus}")
             }
             PersonsAct::Drain { runner } => format!("drain {}", fakes.get(runner)?.name),
             PersonsAct::Undrain { runner } => format!("undrain {}", fakes.get(runner)?.name),

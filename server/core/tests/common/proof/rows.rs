@@ -180,6 +180,10 @@ impl Proof {
 fn retry<'b>(event: &'b Event, answer: &Result<Answer, Refusal>) -> Option<(JobId, &'b Retries)> {
     match (event, answer) {
         (Event::Act(Act::Person { act: PersonsAct::Retry { job, which }, .. }), Ok(_)) => Some((*job, which)),
+        // What did not succeed runs again by the new file, or everything does.
+        (Event::Act(Act::Edit(edit)), Ok(_)) => {
+            Some((edit.job, if edit.again { &Retries::All } else { &Retries::Failed }))
+        }
         _ => None,
     }
 }
