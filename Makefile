@@ -53,7 +53,7 @@ endif
 torture: ## the store under power cuts, kills and bad disks, longer than in make check: make torture SEED=17
 	DSG_TORTURE_SEED=$(or $(SEED),1) DSG_TORTURE_KILLS=200 DSG_TORTURE_FLIPS=20000 cargo test --locked -p dsg-server --quiet --lib torture
 
-bench: ## the figures, one `name: value unit` each; some of them: make bench ONLY="check idle grid log containers"
+bench: ## the figures, one `name: value unit` each; some of them: make bench ONLY="check idle grid classes latency crash million log containers"
 	cargo build --locked --release --workspace --bins
 	@tests/lab/chromium || true
 	@tests/lab/engines $(LAB) sh -c 'images/build shell $${DSG_TEST_DOCKER:+docker -H unix://$$DSG_TEST_DOCKER} && target/release/dsg-bench $(ONLY)'

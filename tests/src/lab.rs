@@ -54,11 +54,17 @@ impl Lab {
         command.spawn().with_context(|| format!("starting {}; `make build` makes it", program.display()))
     }
 
-    pub async fn start_server(&mut self) -> Result<()> {
+    /// Starts the server and does not wait for it.
+    pub fn spawn_server(&mut self) -> Result<()> {
         let data = self.path("server");
         let arguments =
             ["--data", &data.to_string_lossy(), "--listen", &format!("127.0.0.1:{}", self.port)].map(str::to_owned);
         self.server = Some(self.spawn("dsg-server", "server.log", &arguments)?);
+        Ok(())
+    }
+
+    pub async fn start_server(&mut self) -> Result<()> {
+        self.spawn_server()?;
         let begun = Instant::now();
         loop {
             if let Ok(client) = self.admin()
@@ -74,9 +80,14 @@ impl Lab {
         }
     }
 
+    /// The server's own authority, as PEM.
+    pub fn ca(&self) -> Result<Vec<u8>> {
+        Ok(std::fs::read(self.path("server/tls/ca.pem"))?)
+    }
+
     fn admin(&self) -> Result<Client> {
         let token = std::fs::read_to_string(self.path("server/admin.token"))?;
-        let ca = std::fs::read(self.path("server/tls/ca.pem"))?;
+        let ca = self.ca()?;
         Client::new(&format!("https://127.0.0.1:{}", self.port), token.trim(), Some(&ca))
     }
 
@@ -135,7 +146,7 @@ impl Lab {
 
     /// A browser that trusts the server's own authority.
     pub fn browser(&self) -> Result<Browser> {
-        Browser::new(Some(&std::fs::read(self.path("server/tls/ca.pem"))?))
+        Browser::new(Some(&self.ca()?))
     }
 
     async fn runner_ready(&self, name: &str) -> Result<()> {

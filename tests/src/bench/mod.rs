@@ -1,9 +1,14 @@
 //! The figures that `make bench` prints, one `name: value unit` each, with the spread beside it where it comes from rounds.
 pub mod check;
 pub mod containers;
+pub mod crash;
 pub mod grid;
-pub mod idle;
+pub mod growth;
+pub mod latency;
 pub mod log;
+pub mod million;
+pub mod pretend;
+pub mod process;
 
 /// Rounds of everything that is given as a ratio.
 pub const ROUNDS: usize = 7;

@@ -2,7 +2,10 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use dsg_tests::bench::{check, containers, grid, idle, log, print, print_spread, spread};
+use dsg_tests::bench::grid::Work;
+use dsg_tests::bench::{
+    check, containers, crash, grid, growth, latency, log, million, print, print_spread, process, spread,
+};
 use dsg_tests::lab::Lab;
 
 #[tokio::main]
@@ -17,6 +20,18 @@ async fn main() -> Result<()> {
     }
     if wanted("grid") {
         grid_speed().await?;
+    }
+    if wanted("classes") {
+        growth::classes().await?;
+    }
+    if wanted("latency") {
+        chunk_latency().await?;
+    }
+    if wanted("crash") {
+        println!("rerun_after_kill9: {} chunks", crash::rerun().await?);
+    }
+    if wanted("million") {
+        million::all().await?;
     }
     let docker = std::env::var("DSG_TEST_DOCKER");
     match docker {
@@ -45,19 +60,27 @@ async fn idle_memory() -> Result<()> {
     // Long enough that start-up has given back what it took.
     tokio::time::sleep(Duration::from_secs(5)).await;
     let (server, runner) = lab.pids();
-    print("server_idle_mib", idle::resident_mib(server)?, "MiB");
-    print("runner_idle_mib", idle::resident_mib(runner)?, "MiB");
+    print("server_idle_mib", process::resident_mib(server)?, "MiB");
+    print("runner_idle_mib", process::resident_mib(runner)?, "MiB");
     Ok(())
 }
 
 async fn grid_speed() -> Result<()> {
-    let mut found = Vec::new();
+    let (mut pace, mut cpu) = (Vec::new(), Vec::new());
     for _ in 0..3 {
-        let lab = Lab::start().await?;
-        let ca = std::fs::read(lab.path("server/tls/ca.pem"))?;
-        found.push(grid::chunks_per_second(&lab.client, Some(&ca), 100_000, 50, 64).await?);
+        let found = grid::run(Work { chunks: 100_000, classes: 1, runners: 50, places: 64 }).await?;
+        pace.push(found.chunks_per_second);
+        cpu.push(found.cpu_us_per_chunk);
     }
-    print_spread("grid_chunks_per_second_100k", &found, "chunks/s");
+    print_spread("grid_chunks_per_second_100k", &pace, "chunks/s");
+    print_spread("server_cpu_us_per_chunk", &cpu, "us");
+    Ok(())
+}
+
+async fn chunk_latency() -> Result<()> {
+    let found = spread(&latency::one_chunk_ms().await?);
+    let (least, most) = (found.least, found.most);
+    println!("one_chunk_latency_ms_p50: {:.1} ms (of 50 jobs, {least:.1} to {most:.1})", found.median);
     Ok(())
 }
 
