@@ -84,9 +84,11 @@ impl From<Refusal> for Failure {
     fn from(refusal: Refusal) -> Failure {
         let detail = refusal.to_string();
         match refusal {
-            Refusal::UnknownJob(_) | Refusal::UnknownChunk(_) | Refusal::UnknownRunner(_) | Refusal::NotLoaded(_) => {
-                Failure::not_found(detail)
-            }
+            Refusal::UnknownJob(_)
+            | Refusal::UnknownChunk(_)
+            | Refusal::UnknownRunner(_)
+            | Refusal::NotLoaded(_)
+            | Refusal::ChunksNotLoaded(_) => Failure::not_found(detail),
             Refusal::HelloFirst => Failure::conflict("hello_first", detail),
             Refusal::StaleSeq => Failure::conflict("stale_seq", detail),
             Refusal::Cloned { .. } => Failure::conflict("cloned", detail),

@@ -2,7 +2,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use dsg_schemas::api::{ChunkState, Tally};
-use dsg_schemas::ids::{AttemptId, ChunkId, RunnerId, StageIndex};
+use dsg_schemas::ids::{AttemptId, ChunkId, MAIN, RunnerId, StageIndex};
 
 use crate::attempt::Standing;
 use crate::bits::Bits;
@@ -126,6 +126,12 @@ impl Grid {
         for (at, row) in &stage.touched {
             let state = stage.state(*at).expect("a row belongs to a chunk");
             assert_eq!(row.accepted.is_some(), state == ChunkState::Succeeded, "{id}/{index}/{at}: {state:?}");
+            let through = state.is_final() || row.ended_ms.is_some();
+            assert!(
+                index != MAIN || !through,
+                "{id}/{index}/{at} is {state:?}: the row of what is through leaves memory"
+            );
+            assert!(!job.row.is_past(row), "{id}/{index}/{at} is of this life");
             let numbers = row.attempts.windows(2).all(|pair| pair[0] < pair[1]);
             assert!(numbers, "attempts of {id}/{index}/{at} grow");
         }

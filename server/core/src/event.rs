@@ -1,5 +1,5 @@
 //! The closed set of things that can happen, what comes back, and what the shell must write.
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use dsg_schemas::api::{Act as PersonsAct, Acted};
@@ -132,6 +132,10 @@ pub enum Refusal {
     /// The job has ended and left memory: the shell calls [`Grid::load_job`](crate::Grid::load_job) and applies the event again.
     #[error("job {0} is not in memory")]
     NotLoaded(JobId),
+    /// Rows of these chunks left memory when they ended: the shell calls [`Grid::load_chunks`](crate::Grid::load_chunks) and applies the
+    /// event again.
+    #[error("the rows of {} chunks are not in memory", .0.len())]
+    ChunksNotLoaded(Vec<ChunkId>),
     #[error("the server knows no such session of this runner: say hello first")]
     HelloFirst,
     #[error("a newer report of this runner was already taken")]
@@ -171,6 +175,9 @@ pub struct Effects {
     pub rows: BTreeMap<Key, Option<Row>>,
     /// Jobs whose rows of every kind are to be removed.
     pub removed_jobs: Vec<JobId>,
+    /// Blocks of chunks that can only start once their rows are in memory: the shell calls [`Grid::load_block`](crate::Grid::load_block)
+    /// after the commit, and wakes held syncs.
+    pub wanted: BTreeSet<(JobId, u32)>,
     /// Wake held syncs: something can be placed, stopped or drained.
     pub work_available: bool,
     /// Jobs whose chunks are through and whose gather steps the server shall do now.

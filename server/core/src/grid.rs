@@ -6,7 +6,7 @@ use dsg_schemas::ids::{AttemptId, ChunkId, JobId, RunnerId, StageIndex};
 
 use crate::attempt::Live;
 use crate::event::{Answer, Effects, Event, Millis, Refusal};
-use crate::job::Job;
+use crate::job::{Job, Stage, state_of};
 use crate::queue::Queue;
 use crate::row::{Key, Meta, Row};
 use crate::runner::Runner;
@@ -56,6 +56,8 @@ pub(crate) struct Changes {
     pub removed_jobs: Vec<JobId>,
     /// Jobs that an act looked at; ended ones leave memory again.
     pub visited: BTreeSet<JobId>,
+    /// Jobs of which a chunk could not start because its row is not in memory.
+    pub cold: BTreeSet<JobId>,
     pub work_available: bool,
 }
 
@@ -92,7 +94,7 @@ impl Grid {
 
     /// Turns what changed into rows, each once however often it changed.
     fn write_out(&mut self, effects: &mut Effects) {
-        let Changes { meta, owners, jobs, blocks, chunks, runners, rows, removed_jobs, visited, work_available } =
+        let Changes { meta, owners, jobs, blocks, chunks, runners, rows, removed_jobs, visited, cold, work_available } =
             std::mem::take(&mut self.changes);
         if meta {
             effects.rows.insert(Key::Meta, Some(Row::Meta(self.meta.clone())));
@@ -112,8 +114,9 @@ impl Grid {
             effects.rows.insert(Key::Block(job, stage, number), Some(Row::Block(block)));
         }
         for id in chunks {
-            if let Some(row) = self.jobs.get(&id.job).and_then(|job| job.chunk(id)) {
-                effects.rows.insert(Key::Chunk(id), Some(Row::Chunk(row.clone())));
+            let Some(job) = self.jobs.get_mut(&id.job) else { continue };
+            if let Some(row) = job.written(id) {
+                effects.rows.insert(Key::Chunk(id), Some(Row::Chunk(row)));
             }
         }
         for id in runners {
@@ -126,7 +129,14 @@ impl Grid {
                 self.unload(*id);
             }
         }
+        for id in &visited {
+            let Some(Stage { states, touched, .. }) = self.jobs.get_mut(id).map(|job| &mut job.main) else { continue };
+            touched.retain(|index, _| !state_of(states[*index as usize]).is_final());
+        }
+        let heads = jobs.union(&cold).filter_map(|id| Some((*id, self.jobs.get(id)?.main.cold_head()?)));
+        effects.wanted.extend(heads);
         for removed in &removed_jobs {
+            effects.wanted.retain(|(job, _)| job != removed);
             effects.rows.retain(|key, row| !belongs_to(*removed, key, row.as_ref()));
         }
         effects.removed_jobs.extend(removed_jobs);

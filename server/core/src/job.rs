@@ -25,8 +25,10 @@ pub(crate) struct Job {
 pub(crate) struct Stage {
     /// A [`ChunkState`] each.
     pub states: Vec<u8>,
-    /// Chunks that are or were more than waiting.
+    /// Chunks that are or were more than waiting, and are not through: with its end the row of a chunk leaves memory.
     pub touched: BTreeMap<u32, ChunkRow>,
+    /// Blocks in which waiting chunks may have rows of an earlier life in the store: nothing of them starts before these are here.
+    pub cold: BTreeSet<u32>,
     /// Waiting chunks that may start now, but for those that have grown.
     pub ready: Bits,
     /// Chunks that need more memory than the others since they ran out of it, by how much.
@@ -57,6 +59,7 @@ impl Stage {
             states,
             touched: BTreeMap::new(),
             grown: BTreeMap::new(),
+            cold: BTreeSet::new(),
             resting: BTreeMap::new(),
             class,
             needs,
@@ -109,12 +112,22 @@ impl Job {
 
     /// The chunk's own row, made when it is first asked for.
     pub fn touch(&mut self, chunk: ChunkId) -> Option<&mut ChunkRow> {
-        let since = self.row.fresh_since_ms();
+        let (since, life) = (self.row.fresh_since_ms(), self.row.again.count());
         let stage = self.stage_mut(chunk.stage)?;
         if chunk.index >= stage.len() {
             return None;
         }
-        Some(stage.touched.entry(chunk.index).or_insert_with(|| ChunkRow::fresh(chunk, since)))
+        let row = stage.touched.entry(chunk.index).or_insert_with(|| ChunkRow::fresh(chunk, since));
+        row.life = life;
+        Some(row)
+    }
+
+    /// The row of a chunk as it is to be written; with the end of the chunk it leaves memory.
+    pub fn written(&mut self, chunk: ChunkId) -> Option<ChunkRow> {
+        if chunk.stage == MAIN && self.state(chunk)?.is_final() {
+            return self.main.touched.remove(&chunk.index);
+        }
+        self.chunk(chunk).cloned()
     }
 
     /// Stages that exist.
@@ -169,6 +182,7 @@ impl ChunkRow {
             exit_code: None,
             message: String::new(),
             ended_ms: None,
+            life: 0,
         }
     }
 }
@@ -197,7 +211,8 @@ impl JobRow {
 
     /// Since when chunks wait that no attempt has touched.
     pub(crate) fn fresh_since_ms(&self) -> Millis {
-        self.submitted_ms.max(self.released_ms.unwrap_or(0)).max(self.retried_ms.unwrap_or(0))
+        let again = self.retried_ms.unwrap_or(0).max(self.again.at_ms);
+        self.submitted_ms.max(self.released_ms.unwrap_or(0)).max(again)
     }
 
     /// When the whole job must be through.
@@ -207,7 +222,7 @@ impl JobRow {
     }
 
     /// What the row of a chunk says that no attempt touched, once it has ended.
-    pub fn untouched(&self, id: ChunkId, state: ChunkState) -> Option<ChunkRow> {
+    pub(crate) fn untouched(&self, id: ChunkId, state: ChunkState) -> Option<ChunkRow> {
         let end = match state {
             ChunkState::Failed => self.untouched_failed.as_ref()?,
             ChunkState::Cancelled => self.untouched_cancelled.as_ref()?,

@@ -4,6 +4,7 @@
 //! from a persisted counter, jitter is a hash of ids. What it decides comes back as rows to write and as an answer, and the shell
 //! gives the answer only after the rows are on disk.
 mod act;
+mod again;
 mod attempt;
 mod bits;
 mod breaker;

@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use dsg_schemas::api::{ChunkState, Tally};
-use dsg_schemas::ids::{AttemptId, ChunkId, JobId, StageIndex};
+use dsg_schemas::ids::{AttemptId, ChunkId, JobId, MAIN, StageIndex};
 
 use crate::attempt::{Live, Standing};
 use crate::event::Millis;
@@ -44,8 +44,8 @@ struct Rows {
 }
 
 impl Grid {
-    /// The grid as it was when these rows were written. Wanted: meta, all job and runner rows; blocks, chunk and attempt rows of jobs
-    /// that have not ended (more does no harm). Every lease gets a full period from now.
+    /// The grid as it was when these rows were written. Wanted: meta, all job and runner rows; of jobs that have not ended the blocks,
+    /// the rows of chunks that are not through, and their last attempts (more does no harm). Every lease gets a full period from now.
     pub fn load(now: Millis, rows: impl IntoIterator<Item = (Key, Row)>) -> Result<Grid, LoadError> {
         let mut rows = sort(rows)?;
         let mut grid = Grid { meta: rows.meta.take().unwrap_or_default(), ..Grid::default() };
@@ -71,7 +71,7 @@ impl Grid {
     }
 
     /// An ended job comes back into memory, because an event was refused with [`NotLoaded`](crate::Refusal::NotLoaded). Wanted: its
-    /// job, block and chunk rows. Rows that do not fit together are not taken: the event is then refused again.
+    /// job and block rows, and that of its gather chunk. Rows that do not fit together are not taken: the event is then refused again.
     pub fn load_job(&mut self, now: Millis, rows: impl IntoIterator<Item = (Key, Row)>) {
         let Ok(mut rows) = sort(rows) else { return };
         for row in std::mem::take(&mut rows.jobs) {
@@ -85,7 +85,7 @@ impl Grid {
 
     fn load_one(&mut self, now: Millis, row: JobRow, rows: &mut Rows) -> Result<(), LoadError> {
         let id = row.id;
-        let main = load_states(id, dsg_schemas::ids::MAIN, row.main.chunks, &row.tally, rows)?;
+        let main = load_states(id, MAIN, row.main.chunks, &row.tally, rows)?;
         let run = row.gather.as_ref().and_then(|gather| gather.run.as_ref());
         let gather = run.map(|_| load_states(id, dsg_schemas::ids::GATHER, 1, &row.gather_tally, rows)).transpose()?;
         let mut chunks = Vec::new();
@@ -93,7 +93,7 @@ impl Grid {
             chunks.extend(rows.chunks.remove(&chunk));
         }
         let chunk_count = |stage| match stage {
-            dsg_schemas::ids::MAIN => main.len(),
+            MAIN => main.len(),
             dsg_schemas::ids::GATHER => gather.as_ref().map_or(0, Vec::len),
             _ => 0,
         };
@@ -107,7 +107,14 @@ impl Grid {
             Stage::new(states, class, needs, now)
         });
         let mut job = Job { row, main, gather, gather_announced: false, started_on: Default::default() };
+        if job.row.again.count() > 0 {
+            job.main.cool();
+        }
         for chunk in chunks {
+            let through = chunk.id.stage == MAIN && job.state(chunk.id).is_some_and(ChunkState::is_final);
+            if through || job.row.is_past(&chunk) {
+                continue;
+            }
             let (stage, index) = (chunk.id.stage, chunk.id.index);
             if let Some(stage) = job.stage_mut(stage) {
                 stage.touched.insert(index, chunk);

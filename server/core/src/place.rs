@@ -47,12 +47,14 @@ impl Grid {
     pub(crate) fn place(&mut self, now: Millis, runner: RunnerId) -> Vec<Start> {
         let mut starts = Vec::new();
         let mut pass = Pass::default();
-        while starts.len() < STARTS {
-            let Some(chunk) = self.next_for(now, runner, &mut pass) else { return starts };
-            let Some(start) = self.lease(now, runner, chunk) else { return starts };
+        while starts.len() < STARTS
+            && let Some(chunk) = self.next_for(now, runner, &mut pass)
+            && let Some(start) = self.lease(now, runner, chunk)
+        {
             starts.push(start);
         }
-        self.changes.work_available = true;
+        self.changes.work_available |= starts.len() == STARTS;
+        self.changes.cold.extend(pass.skipped.iter().map(|((job, _), _)| *job));
         starts
     }
 
@@ -157,7 +159,7 @@ impl Grid {
         let mut ready = stage.ready_in(class).take(LOOKED_AT).take_while(|chunk| *chunk < gate);
         ready.find(|index_of_chunk| {
             let id = ChunkId { job: job.row.id, stage: index, index: *index_of_chunk };
-            self.untried_runner(now, job, id, runner.row.id).is_none()
+            !stage.is_cold(*index_of_chunk) && self.untried_runner(now, job, id, runner.row.id).is_none()
         })
     }
 

@@ -103,6 +103,9 @@ pub struct JobRow {
     /// The last retry of the job: its time starts anew.
     #[serde(default)]
     pub retried_ms: Option<u64>,
+    /// Retries of many chunks at once, which rewrite no row of a chunk.
+    #[serde(default)]
+    pub again: Again,
     /// The server's gather steps are done (or there are none): the gather chunk may start.
     #[serde(default)]
     pub gather_open: bool,
@@ -153,6 +156,17 @@ pub struct Failure {
     pub message: String,
 }
 
+/// How often many chunks were sent into a new life at once. Rows that were written in an earlier one are read as renewed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Again {
+    /// The number of the last retry that brought back what had failed or was cancelled.
+    pub failed: u32,
+    /// The number of the last one that brought back everything.
+    pub all: u32,
+    /// When the last one was.
+    pub at_ms: u64,
+}
+
 /// Why and when a chunk ended that had no attempt.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ChunkEnd {
@@ -196,7 +210,11 @@ pub struct ChunkRow {
     pub reason: Option<EndReason>,
     pub exit_code: Option<i32>,
     pub message: String,
+    /// While the chunk is not through, there is none.
     pub ended_ms: Option<u64>,
+    /// The last retry of many chunks before this row was written.
+    #[serde(default)]
+    pub life: u32,
 }
 
 /// In place of what the policy says.

@@ -116,6 +116,7 @@ fn row_of(now: Millis, id: JobId, submission: Submission) -> JobRow {
         canary_over: false,
         released_ms: None,
         retried_ms: None,
+        again: Default::default(),
         gather_open: false,
         name,
         owner,

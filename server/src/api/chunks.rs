@@ -55,7 +55,7 @@ pub async fn page(app: &Shared, job: JobId, filter: ChunkFilter) -> Reply<Page<C
                 break;
             }
             let id = ChunkId { job, stage, index };
-            let row = rows.chunk(id)?.or_else(|| job_row.untouched(id, state));
+            let row = job_row.as_of_now(id, state, rows.chunk(id)?);
             let last = row.as_ref().and_then(|row| row.attempts.last().copied());
             let last = last.map(|attempt| rows.attempt(attempt)).transpose()?.flatten();
             picked.push((id, state, row, last));
@@ -94,7 +94,7 @@ pub async fn detail(app: &Shared, id: ChunkId) -> Reply<ChunkDetail> {
     let found = app.read(move |rows| {
         let Some(job) = rows.job(id.job)? else { return Ok(None) };
         let Some(state) = rows.state(id)?.and_then(state_of) else { return Ok(None) };
-        let row = rows.chunk(id)?.or_else(|| job.untouched(id, state));
+        let row = job.as_of_now(id, state, rows.chunk(id)?);
         let mut attempts = Vec::new();
         for attempt in row.iter().flat_map(|row| &row.attempts) {
             attempts.extend(rows.attempt(*attempt)?);

@@ -142,7 +142,7 @@ struct Gather {
 fn gather_chunk(rows: &Reader<'_>, job: &JobRow) -> Result<Option<Gather>, StoreError> {
     let id = ChunkId { job: job.id, stage: GATHER, index: 0 };
     let Some(state) = rows.state(id)?.and_then(state_of) else { return Ok(None) };
-    let row = rows.chunk(id)?.or_else(|| job.untouched(id, state));
+    let row = job.as_of_now(id, state, rows.chunk(id)?);
     let attempt = |id| rows.attempt(id);
     let last = row.as_ref().and_then(|row| row.attempts.last().copied()).map(attempt).transpose()?.flatten();
     let accepted = row.as_ref().and_then(|row| row.accepted).map(attempt).transpose()?.flatten();

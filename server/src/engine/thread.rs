@@ -1,5 +1,5 @@
 //! The loop: take one message, take what else is there, apply each, commit once, then answer all.
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::thread;
@@ -280,19 +280,50 @@ impl Thread {
         self.stale = true;
         // Only what people do (and what follows from it) can concern a job that left memory.
         let again = matches!(event, Event::Act(_)).then(|| event.clone());
-        match (state.grid.apply(now, event, &mut batch.effects), again) {
-            (Err(Refusal::NotLoaded(job)), Some(event)) => {
-                // Its last rows may be in this very batch.
-                self.commit(std::mem::take(batch));
-                let state = self.state.as_mut().ok_or(Refused::Store)?;
+        let mut result = state.grid.apply(now, event, &mut batch.effects);
+        // First the job may be missing, then rows of its chunks.
+        for _ in 0..2 {
+            let (Err(Refusal::NotLoaded(_) | Refusal::ChunksNotLoaded(_)), Some(event)) = (&result, &again) else {
+                break;
+            };
+            // The last rows of what is missing may be in this very batch.
+            self.commit(std::mem::take(batch));
+            self.load(now, result)?;
+            let state = self.state.as_mut().ok_or(Refused::Store)?;
+            result = state.grid.apply(now, event.clone(), &mut batch.effects);
+        }
+        Ok(result?)
+    }
+
+    /// Brings back into memory what an event was refused for.
+    fn load(&mut self, now: u64, refused: Result<Answer, Refusal>) -> Result<(), Refused> {
+        let state = self.state.as_mut().ok_or(Refused::Store)?;
+        match refused {
+            Err(Refusal::NotLoaded(job)) => {
                 let rows = self.store.read(|rows| rows.job_rows(job)).map_err(|_| Refused::Store)?;
                 if rows.is_empty() {
                     return Err(Refusal::UnknownJob(job).into());
                 }
                 state.grid.load_job(now, rows);
-                Ok(state.grid.apply(now, event, &mut batch.effects)?)
             }
-            (result, _) => Ok(result?),
+            Err(Refusal::ChunksNotLoaded(chunks)) => {
+                let rows = self.store.read(|rows| rows.chunk_rows(&chunks)).map_err(|_| Refused::Store)?;
+                state.grid.load_chunks(&chunks, rows);
+            }
+            Ok(_) | Err(_) => {}
+        }
+        Ok(())
+    }
+
+    /// Rows without which the next chunks of a job cannot start; what was committed is on disk by now.
+    fn load_wanted(&mut self, wanted: BTreeSet<(JobId, u32)>) {
+        for (job, block) in wanted {
+            let Some(state) = &mut self.state else { return };
+            match self.store.read(|rows| rows.block_rows(job, block)) {
+                Ok(rows) => state.grid.load_block(job, block, rows),
+                // The job waits meanwhile; whoever asks for work next has it tried again.
+                Err(error) => tracing::error!(%job, block, %error, "cannot load the rows of chunks that are to start"),
+            }
         }
     }
 
@@ -324,7 +355,9 @@ impl Thread {
         if committed.is_err() {
             return;
         }
-        if effects.work_available {
+        let loads = !effects.wanted.is_empty();
+        self.load_wanted(effects.wanted);
+        if effects.work_available || loads {
             self.work.send_modify(|count| *count += 1);
         }
         for job in effects.gather_due {

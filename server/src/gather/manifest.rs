@@ -29,7 +29,7 @@ pub fn lines(rows: &Reader<'_>, plan: &Plan, job: JobId, from: u32) -> Result<Ve
         let state = state.and_then(|state| ChunkState::ALL.get(usize::from(state))).copied();
         let (row, accepted) = found.map_or((None, None), |found| (Some(found.row), found.accepted));
         let status = state.unwrap_or(ChunkState::Waiting);
-        let row = row.or_else(|| job_row.as_ref()?.untouched(id, status));
+        let row = row.or_else(|| job_row.as_ref()?.as_of_now(id, status, None));
         lines.push(views::manifest_line(index, plan.chunk(index).label, status, row.as_ref(), accepted.as_ref()));
     }
     Ok(lines)

@@ -1,8 +1,9 @@
 //! What the chunks of a job left, read from the rows some thousand chunks at a time.
-use dsg_core::row::{AttemptRow, ChunkRow};
+use dsg_core::row::{AttemptRow, ChunkRow, JobRow};
 use dsg_schemas::ids::{ChunkId, JobId, MAIN};
 use dsg_schemas::wire::StoredFile;
 
+use crate::api::jobs::state_of;
 use crate::store::{Reader, StoreError};
 
 /// Chunks of one read transaction: short, so that old pages of the store can be used again.
@@ -16,6 +17,7 @@ pub struct Touched {
 
 /// Touched chunks with `from <= index < from + BATCH`.
 pub fn touched(rows: &Reader<'_>, job: JobId, from: u32) -> Result<Vec<Touched>, StoreError> {
+    let Some(job_row) = rows.job(job)? else { return Ok(Vec::new()) };
     let mut found = Vec::new();
     rows.chunks(job, MAIN, from, |row| {
         let is_near = row.id.index - from < BATCH;
@@ -25,10 +27,18 @@ pub fn touched(rows: &Reader<'_>, job: JobId, from: u32) -> Result<Vec<Touched>,
         Ok(is_near)
     })?;
     let accept = |row: ChunkRow| {
+        let row = if job_row.is_past(&row) { now(rows, &job_row, row)? } else { row };
         let accepted = row.accepted.map(|attempt| rows.attempt(attempt)).transpose()?.flatten();
         Ok(Touched { row, accepted })
     };
     found.into_iter().map(accept).collect()
+}
+
+/// A row of an earlier life, as it is to be read today.
+fn now(rows: &Reader<'_>, job: &JobRow, row: ChunkRow) -> Result<ChunkRow, StoreError> {
+    let state = rows.state(row.id)?.and_then(state_of);
+    let today = state.and_then(|state| job.as_of_now(row.id, state, Some(row.clone())));
+    Ok(today.unwrap_or(row))
 }
 
 impl Touched {

@@ -1,9 +1,11 @@
 //! Reading: short transactions that see one commit and never block the writer. Call them where blocking is allowed.
 use std::borrow::Borrow;
 use std::fmt::Debug;
+use std::ops::RangeInclusive;
 
 use dsg_core::row::{AttemptRow, BLOCK, ChunkRow, JobRow, Key, Row, RunnerRow};
-use dsg_schemas::ids::{AttemptId, ChunkId, JobId, RunnerId, StageIndex};
+use dsg_schemas::api::ChunkState;
+use dsg_schemas::ids::{AttemptId, ChunkId, GATHER, JobId, MAIN, RunnerId, StageIndex};
 use redb::{ReadTransaction, ReadableDatabase};
 use serde::de::DeserializeOwned;
 
@@ -127,7 +129,30 @@ impl Reader<'_> {
         Ok(rows)
     }
 
-    /// What the core is loaded from: counters, all runners and jobs, and everything of the jobs that have not ended.
+    /// The rows that these chunks have.
+    pub fn chunk_rows(&self, chunks: &[ChunkId]) -> Result<Vec<ChunkRow>, StoreError> {
+        let mut rows = Vec::new();
+        for chunk in chunks {
+            rows.extend(self.chunk(*chunk)?);
+        }
+        Ok(rows)
+    }
+
+    /// The rows that the chunks of one block have.
+    pub fn block_rows(&self, job: JobId, block: u32) -> Result<Vec<ChunkRow>, StoreError> {
+        let mut rows = Vec::new();
+        let first = block.saturating_mul(BLOCK);
+        self.chunks(job, MAIN, first, |row| {
+            let within = row.id.index - first < BLOCK;
+            if within {
+                rows.push(row);
+            }
+            Ok(within)
+        })?;
+        Ok(rows)
+    }
+
+    /// What the core is loaded from: counters, all runners and jobs, and of the jobs that have not ended what is not through.
     pub fn live_rows(&self) -> Result<Vec<(Key, Row)>, StoreError> {
         let mut rows = Vec::new();
         for (key, name) in [(Key::Meta, META_COUNTERS), (Key::Owners, META_OWNERS)] {
@@ -144,10 +169,10 @@ impl Reader<'_> {
         })?;
         for job in jobs.into_iter().rev() {
             let (id, live) = (job.id, !job.state.is_final());
-            rows.push((Key::Job(id), Row::Job(Box::new(job))));
             if live {
-                self.parts(id, &mut rows)?;
+                self.parts(&job, &mut rows)?;
             }
+            rows.push((Key::Job(id), Row::Job(Box::new(job))));
         }
         Ok(rows)
     }
@@ -156,28 +181,57 @@ impl Reader<'_> {
     pub fn job_rows(&self, job: JobId) -> Result<Vec<(Key, Row)>, StoreError> {
         let mut rows = Vec::new();
         if let Some(row) = self.job(job)? {
+            self.parts(&row, &mut rows)?;
             rows.push((Key::Job(job), Row::Job(Box::new(row))));
-            self.parts(job, &mut rows)?;
         }
         Ok(rows)
     }
 
-    fn parts(&self, job: JobId, rows: &mut Vec<(Key, Row)>) -> Result<(), StoreError> {
-        let (first, last) = ((job.0, 0, 0), (job.0, u16::MAX, u32::MAX));
-        self.each(BLOCKS, first, last, |(_, stage, block), bytes| {
-            let key = Key::Block(job, stage, block);
+    /// The states of all chunks, and the rows of those that are not through with their last attempts. Rows of the others are many,
+    /// and stay where they are.
+    fn parts(&self, job: &JobRow, rows: &mut Vec<(Key, Row)>) -> Result<(), StoreError> {
+        let mut open = Vec::new();
+        self.each(BLOCKS, (job.id.0, 0, 0), (job.id.0, u16::MAX, u32::MAX), |(_, stage, block), bytes| {
+            let key = Key::Block(job.id, stage, block);
             rows.push((key, row(key, bytes)?));
+            open.extend(open_range(stage, block, bytes));
             Ok(true)
         })?;
+        for (stage, first, last) in open {
+            self.open_chunks(job, stage, first..=last, rows)?;
+        }
+        Ok(())
+    }
+
+    fn open_chunks(
+        &self,
+        job: &JobRow,
+        stage: StageIndex,
+        range: RangeInclusive<u32>,
+        rows: &mut Vec<(Key, Row)>,
+    ) -> Result<(), StoreError> {
+        let block = range.start() / BLOCK;
+        let states = self.get(&self.table(BLOCKS)?, (job.id.0, stage, block))?;
+        let is_open = |index: u32| {
+            let state = states.as_ref().and_then(|bytes| bytes.bytes().get((index % BLOCK) as usize).copied());
+            stage == GATHER || state.is_some_and(is_open)
+        };
         let attempts = self.table(ATTEMPTS)?;
-        self.each(CHUNKS, first, last, |(_, stage, index), bytes| {
-            let chunk: ChunkRow = parse(|| format!("chunk {index} of job {job}"), bytes)?;
-            for attempt in &chunk.attempts {
-                if let Some(bytes) = self.get(&attempts, attempt.0)? {
-                    rows.push((Key::Attempt(*attempt), row(Key::Attempt(*attempt), bytes.bytes())?));
-                }
+        let (first, last) = ((job.id.0, stage, *range.start()), (job.id.0, stage, *range.end()));
+        self.each(CHUNKS, first, last, |(_, _, index), bytes| {
+            if !is_open(index) {
+                return Ok(true);
             }
-            rows.push((Key::Chunk(ChunkId { job, stage, index }), Row::Chunk(chunk)));
+            let chunk: ChunkRow = parse(|| format!("chunk {index} of job {}", job.id), bytes)?;
+            if job.is_past(&chunk) {
+                return Ok(true);
+            }
+            if let Some(attempt) = chunk.attempts.last()
+                && let Some(bytes) = self.get(&attempts, attempt.0)?
+            {
+                rows.push((Key::Attempt(*attempt), row(Key::Attempt(*attempt), bytes.bytes())?));
+            }
+            rows.push((Key::Chunk(ChunkId { job: job.id, stage, index }), Row::Chunk(chunk)));
             Ok(true)
         })
     }
@@ -219,6 +273,22 @@ impl Reader<'_> {
         }
         Ok(())
     }
+}
+
+/// From the first to the last chunk of a block that is not through; a gather chunk in any state.
+fn open_range(stage: StageIndex, block: u32, bytes: &[u8]) -> Option<(StageIndex, u32, u32)> {
+    let from = block * BLOCK;
+    if stage == GATHER {
+        return Some((stage, from, from + BLOCK - 1));
+    }
+    let first = bytes.iter().position(|byte| is_open(*byte))?;
+    let last = bytes.iter().rposition(|byte| is_open(*byte))?;
+    Some((stage, from + first as u32, from + last as u32))
+}
+
+/// A byte that stands for no state is reported when the core takes it.
+fn is_open(byte: u8) -> bool {
+    ChunkState::ALL.get(usize::from(byte)).is_none_or(|state| !state.is_final())
 }
 
 fn parse<T: DeserializeOwned>(name: impl FnOnce() -> String, bytes: &[u8]) -> Result<T, StoreError> {

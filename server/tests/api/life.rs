@@ -153,3 +153,46 @@ async fn the_overview_counts_what_waits_and_what_runs() {
     assert_eq!(overview.runners[0].holds.len(), 4);
     assert!(overview.banners.is_empty(), "{:?}", overview.banners);
 }
+
+/// Rows of ended chunks leave memory: a retry of one, of the failed ones and of all finds them in the store.
+#[tokio::test]
+async fn a_retry_finds_the_attempts_that_its_chunks_had() {
+    let grid = Grid::start().await;
+    let mut ada = grid.runner("ada").await;
+    let job = grid.submit(&HELLO.replace("count: 2", "count: 3")).await;
+    let [zero, one, two] = ada.sync(&grid, Vec::new()).await.orders.start.try_into().expect("three orders");
+    let goes_on = running(two.attempt);
+    let reports = vec![ended(zero.attempt, EndReason::Exit, 3), succeeded(one.attempt), goes_on.clone()];
+    ada.sync(&grid, reports).await;
+    let retry = |which| Act::Retry { job, which };
+    let acted: Acted = grid.post("/api/v1/acts", &retry(Retries::Chunks(vec![zero.chunk]))).await;
+    assert_eq!(acted.count, 1, "{}", acted.message);
+    let again = ada.sync(&grid, vec![goes_on.clone()]).await.orders.start.remove(0);
+    assert_eq!((again.chunk, again.number), (zero.chunk, 2));
+    ada.sync(&grid, vec![goes_on.clone(), ended(again.attempt, EndReason::Exit, 4)]).await;
+
+    let acted: Acted = grid.post("/api/v1/acts", &retry(Retries::Failed)).await;
+    assert_eq!(acted.count, 1, "{}", acted.message);
+    let chunk = async |grid: &Grid, index: u32| -> ChunkDetail {
+        grid.get(&format!("/api/v1/jobs/{job}/chunks/main/{index}")).await
+    };
+    let waits = chunk(&grid, 0).await;
+    assert_eq!((waits.chunk.state, waits.chunk.attempts, waits.chunk.reason), (ChunkState::Waiting, 2, None));
+    let grid = grid.restart().await;
+    ada.hello(&grid, "boot-1").await;
+    // The first answer may come before the rows are back in memory; the wait for work does not.
+    let request = ada.request(vec![goes_on], 20_000);
+    let third = read::<SyncAnswer>(ada.send(&grid, &request).await).await.orders.start.remove(0);
+    assert_eq!((third.chunk, third.number), (zero.chunk, 3));
+
+    ada.sync(&grid, vec![succeeded(two.attempt), succeeded(third.attempt)]).await;
+    assert_eq!(grid.job(job).await.job.state, JobState::Succeeded);
+    let acted: Acted = grid.post("/api/v1/acts", &retry(Retries::All)).await;
+    assert_eq!(acted.count, 3, "{}", acted.message);
+    let first = chunk(&grid, 1).await;
+    assert_eq!((first.chunk.state, first.history.len(), first.history[0].accepted), (ChunkState::Waiting, 1, false));
+    let manifest = grid.call::<()>(Method::GET, &format!("/api/v1/jobs/{job}/manifest"), &grid.token, None).await;
+    let manifest = manifest.text().await.expect("a manifest");
+    let nothing = manifest.matches("\"attempt\":null").count();
+    assert_eq!(nothing, 3, "nothing counts until it has run again: {manifest}");
+}

@@ -1,5 +1,5 @@
 //! Edit: the job file of a held job is replaced, and what did not succeed will run by the new one.
-use dsg_schemas::api::{Acted, ChunkState, HoldReason};
+use dsg_schemas::api::{Acted, HoldReason};
 use dsg_schemas::ids::{AttemptId, ChunkId, GATHER, JobId, MAIN};
 
 use super::acted;
@@ -21,8 +21,11 @@ impl Grid {
         self.replace(now, id, *submission);
         // Why the grid held it is no longer true.
         self.set_held(id, Some(HoldReason::Person), Some(who), None);
-        let which = if again { ChunkState::is_final } else { did_not_succeed };
-        let count = self.again_all(now, id, which);
+        let ended = self.jobs.get(&id).map_or(0, |job| {
+            let tally = &job.row.tally;
+            if again { tally.ended() } else { tally.failed + tally.cancelled }
+        });
+        let count = if ended > 0 { self.again_all(now, id, again) } else { 0 };
         let gather = ChunkId { job: id, stage: GATHER, index: 0 };
         if count > 0 && self.state(gather).is_some() {
             self.ungather(now, id);
@@ -77,7 +80,7 @@ impl Grid {
         if let Some(at) = job.row.deadline_ms() {
             self.timers.insert((at.max(now), Timer::Job(id)));
         }
-        for row in job.main.touched.values_mut().filter(|row| row.ended_ms.is_none()) {
+        for row in job.main.touched.values_mut() {
             // What waits does so with fresh budgets, as far as it had spent any.
             row.renew(now);
             self.changes.chunks.insert(row.id);
@@ -85,10 +88,6 @@ impl Grid {
         self.reorder(id, MAIN);
         self.reorder(id, GATHER);
     }
-}
-
-fn did_not_succeed(state: ChunkState) -> bool {
-    matches!(state, ChunkState::Failed | ChunkState::Cancelled)
 }
 
 fn may_be_edited(row: &JobRow, new: &Submission, must_not_mix: bool) -> Result<(), Refusal> {

@@ -5,7 +5,7 @@ use dsg_schemas::ids::{ChunkId, GATHER, JobId, MAIN};
 use super::acted;
 use crate::event::{Millis, Refusal};
 use crate::grid::{Grid, Timer};
-use crate::job::counted;
+use crate::job::{Job, counted};
 use crate::planted::{Bug, planted};
 use crate::row::{ChunkRow, FirstChunks};
 
@@ -23,6 +23,14 @@ impl Grid {
         if matches!(which, Retries::All) && !ended {
             return Err(Refusal::NotEnded(id));
         }
+        if let Retries::Chunks(chunks) = &which {
+            let gone = gone(job, chunks);
+            if !gone.is_empty() {
+                // It stays until its rows are here.
+                self.changes.visited.remove(&id);
+                return Err(Refusal::ChunksNotLoaded(gone));
+            }
+        }
         let through = job.row.chunks_are_through();
         let regather = job.row.gather.is_some() && through && self.gather_is_wanted(id, &which);
         let again = self.chosen(id, &which);
@@ -31,10 +39,7 @@ impl Grid {
         }
         self.bring_back(now, id);
         let count = match which {
-            Retries::Failed => {
-                self.again_all(now, id, |state| matches!(state, ChunkState::Failed | ChunkState::Cancelled))
-            }
-            Retries::All => self.again_all(now, id, ChunkState::is_final),
+            Retries::Failed | Retries::All => self.again_all(now, id, matches!(which, Retries::All)),
             Retries::Chunks(chunks) => chunks.into_iter().map(|chunk| self.again(now, chunk)).sum(),
         };
         if regather || (through && count > 0) {
@@ -96,17 +101,15 @@ impl Grid {
         self.changes.jobs.insert(id);
     }
 
-    pub(super) fn again_all(&mut self, now: Millis, id: JobId, which: fn(ChunkState) -> bool) -> u64 {
+    /// Every ended chunk, or every one that ended badly: states move, and rows in the store are of an earlier life from now on.
+    pub(super) fn again_all(&mut self, now: Millis, id: JobId, all: bool) -> u64 {
         let Some(job) = self.jobs.get_mut(&id) else { return 0 };
-        let stage = &mut job.main;
-        for (index, row) in &mut stage.touched {
-            if which(crate::job::state_of(stage.states[*index as usize])) {
-                row.renew(now);
-                self.changes.chunks.insert(row.id);
-            }
-        }
+        job.row.again.once_more(now, all);
+        job.main.cool();
+        self.changes.jobs.insert(id);
         let to = job.row.waiting_state();
-        self.shift_all(now, (id, MAIN), |_, state| which(state), to)
+        let badly = |state| matches!(state, ChunkState::Failed | ChunkState::Cancelled);
+        self.shift_all(now, (id, MAIN), |_, state| badly(state) || all && state.is_final(), to)
     }
 
     fn again(&mut self, now: Millis, id: ChunkId) -> u64 {
@@ -126,12 +129,18 @@ impl Grid {
     }
 }
 
+/// Those of the chunks that ended, and whose rows have left memory since.
+fn gone(job: &Job, chunks: &[ChunkId]) -> Vec<ChunkId> {
+    let ended = |id: &&ChunkId| id.stage == MAIN && job.state(**id).is_some_and(ChunkState::is_final);
+    chunks.iter().filter(ended).filter(|id| job.chunk(**id).is_none()).copied().collect()
+}
+
 impl ChunkRow {
     /// As if it had never run, but for the list of its attempts.
     pub(crate) fn renew(&mut self, now: Millis) {
-        let ChunkRow { id, attempts, failures, .. } = self;
+        let ChunkRow { id, attempts, failures, life, .. } = self;
         let attempts = std::mem::take(attempts);
         let failures = if planted(Bug::RetryKeepsBudgets) { *failures } else { 0 };
-        *self = ChunkRow { attempts, failures, ..ChunkRow::fresh(*id, now) };
+        *self = ChunkRow { attempts, failures, life: *life, ..ChunkRow::fresh(*id, now) };
     }
 }

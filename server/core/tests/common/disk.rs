@@ -1,8 +1,9 @@
 //! A stand-in for the store: the rows of committed effects, and nothing else.
 use std::collections::BTreeMap;
 
-use dsg_core::{Effects, Grid, Key, LoadError, Millis, Row};
-use dsg_schemas::ids::JobId;
+use dsg_core::{BLOCK, ChunkRow, Effects, Grid, Key, LoadError, Millis, Row};
+use dsg_schemas::api::ChunkState;
+use dsg_schemas::ids::{ChunkId, GATHER, JobId, MAIN};
 
 #[derive(Clone, Default)]
 pub struct Disk {
@@ -31,7 +32,8 @@ impl Disk {
         let wanted = self.rows.iter().filter(|(key, row)| match key {
             Key::Meta | Key::Owners | Key::Job(_) | Key::Runner(_) => true,
             Key::Spec(_) => false,
-            Key::Block(..) | Key::Chunk(_) | Key::Attempt(_) => job_of(key, row).is_some_and(|job| !ended(job)),
+            Key::Block(..) | Key::Attempt(_) => job_of(key, row).is_some_and(|job| !ended(job)),
+            Key::Chunk(id) => !ended(id.job) && (id.stage == GATHER || !self.is_through(*id)),
         });
         Grid::load(now, wanted.map(|(key, row)| (*key, row.clone())))
     }
@@ -39,9 +41,38 @@ impl Disk {
     /// What the shell reads when an ended job is acted upon.
     pub fn job_rows(&self, job: JobId) -> Vec<(Key, Row)> {
         let wanted = self.rows.iter().filter(|(key, row)| {
-            matches!(key, Key::Job(_) | Key::Block(..) | Key::Chunk(_)) && job_of(key, row) == Some(job)
+            let is_wanted = match key {
+                Key::Job(_) | Key::Block(..) => true,
+                Key::Chunk(id) => id.stage == GATHER,
+                Key::Meta | Key::Owners | Key::Spec(_) | Key::Attempt(_) | Key::Runner(_) => false,
+            };
+            is_wanted && job_of(key, row) == Some(job)
         });
         wanted.map(|(key, row)| (*key, row.clone())).collect()
+    }
+
+    /// What the shell reads when rows of chunks are missing.
+    pub fn chunk_rows(&self, chunks: &[ChunkId]) -> Vec<ChunkRow> {
+        let row = |id: &ChunkId| match self.rows.get(&Key::Chunk(*id)) {
+            Some(Row::Chunk(row)) => Some(row.clone()),
+            _ => None,
+        };
+        chunks.iter().filter_map(row).collect()
+    }
+
+    /// What the shell does after a commit.
+    pub fn load_wanted(&self, grid: &mut Grid, effects: &Effects) {
+        for (job, block) in &effects.wanted {
+            let chunks = (block * BLOCK..(block + 1) * BLOCK).map(|index| ChunkId { job: *job, stage: MAIN, index });
+            grid.load_block(*job, *block, self.chunk_rows(&chunks.collect::<Vec<_>>()));
+        }
+    }
+
+    fn is_through(&self, id: ChunkId) -> bool {
+        let Some(Row::Block(block)) = self.rows.get(&Key::Block(id.job, id.stage, id.index / BLOCK)) else {
+            return false;
+        };
+        block.get((id.index % BLOCK) as usize).is_some_and(|byte| ChunkState::ALL[usize::from(*byte)].is_final())
     }
 }
 

@@ -22,6 +22,9 @@ pub struct Shell {
     /// Everything that happened; what a failed commit undid never happened.
     pub steps: Vec<Step>,
     pub faults: ShellFaults,
+    /// How often rows of earlier lives came back into memory: of chunks that a person named, of blocks before their chunks start.
+    pub rows_loaded: u64,
+    pub blocks_loaded: u64,
     kept: usize,
     effects: Effects,
     batch: Vec<(Event, Result<Answer, Refusal>)>,
@@ -54,6 +57,8 @@ impl Shell {
             proof: Proof::new(now),
             steps: Vec::new(),
             faults: ShellFaults::default(),
+            rows_loaded: 0,
+            blocks_loaded: 0,
             kept: 0,
             effects: Effects::default(),
             batch: Vec::new(),
@@ -68,12 +73,21 @@ impl Shell {
         }
         let before = (self.effects.rows.len(), self.effects.removed_jobs.len());
         let mut answer = self.grid.apply(now, event.clone(), &mut self.effects);
-        if let Err(Refusal::NotLoaded(job)) = answer {
+        // A job that left memory, and then chunks of it whose rows did.
+        for _ in 0..2 {
+            let Err(Refusal::NotLoaded(_) | Refusal::ChunksNotLoaded(_)) = &answer else { break };
             // The shell reads what is committed; rows of this batch are not there yet, so that it commits first.
             let Effects { gather_due, work_available, .. } = self.commit();
             self.kept -= 1;
             self.effects = Effects { gather_due, work_available, ..Effects::default() };
-            self.grid.load_job(now, self.disk.job_rows(job));
+            match &answer {
+                Err(Refusal::NotLoaded(job)) => self.grid.load_job(now, self.disk.job_rows(*job)),
+                Err(Refusal::ChunksNotLoaded(chunks)) => {
+                    self.rows_loaded += 1;
+                    self.grid.load_chunks(chunks, self.disk.chunk_rows(chunks));
+                }
+                _ => {}
+            }
             answer = self.grid.apply(now, event.clone(), &mut self.effects);
         }
         self.grid.check();
@@ -112,6 +126,9 @@ impl Shell {
             effects.removed_jobs.clear();
         }
         self.disk.commit(&effects);
+        self.blocks_loaded += effects.wanted.len() as u64;
+        self.disk.load_wanted(&mut self.grid, &effects);
+        effects.work_available |= !effects.wanted.is_empty();
         self.batch.clear();
         self.kept = self.steps.len();
         effects

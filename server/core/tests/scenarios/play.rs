@@ -142,6 +142,7 @@ impl Play {
             "owners" => show::owners(&self.shell.grid),
             "runners" => show::runners(&self.shell.grid, self.now),
             "attempt" => show::attempt(&self.shell.disk, &self.shell.grid, first.parse().expect("an attempt")),
+            "row" => show::row(&self.shell.disk, chunk(first)),
             "deadline" => {
                 let at = self.shell.grid.next_deadline();
                 vec![at.map_or("none".into(), |at| format!("in {} ms", at.saturating_sub(self.now)))]

@@ -39,10 +39,10 @@ pub fn changes(before: &Disk, old: &States, after: &Disk, new: &States) -> Vec<S
             continue;
         }
         for id in chunks {
-            let row = match (after.rows.get(&Key::Chunk(id)), after.rows.get(&Key::Job(id.job))) {
-                (Some(Row::Chunk(row)), _) => Some(row.clone()),
-                (_, Some(Row::Job(job))) => job.untouched(id, new[&id]),
-                _ => None,
+            let row = after.chunk_rows(&[id]).pop();
+            let row = match after.rows.get(&Key::Job(id.job)) {
+                Some(Row::Job(job)) => job.as_of_now(id, new[&id], row),
+                _ => row,
             };
             let message = row.map(|row| row.message).filter(|message| !message.is_empty());
             let message = message.map(|message| format!(": {message}")).unwrap_or_default();
@@ -102,6 +102,24 @@ pub fn attempt(disk: &Disk, grid: &Grid, id: u64) -> Vec<String> {
         row.number,
         row.runner_name,
         end.unwrap_or("open".into()).trim_end()
+    )]
+}
+
+/// The row of a chunk as everybody reads it.
+pub fn row(disk: &Disk, id: ChunkId) -> Vec<String> {
+    let Some(Row::Job(job)) = disk.rows.get(&Key::Job(id.job)) else { return vec!["no such job".to_owned()] };
+    let Some(state) = states(disk).get(&id).copied() else { return vec!["no such chunk".to_owned()] };
+    let Some(row) = job.as_of_now(id, state, disk.chunk_rows(&[id]).pop()) else {
+        return vec![format!("{id} is {} and has no row", state.word())];
+    };
+    let attempts: Vec<String> = row.attempts.iter().map(ToString::to_string).collect();
+    let accepted = row.accepted.map(|attempt| format!(", {attempt} counts")).unwrap_or_default();
+    let reason = row.reason.map(|reason| format!("; {reason} {}", row.message)).unwrap_or_default();
+    vec![format!(
+        "{id} is {}: attempts {}{accepted}, {} failures{reason}",
+        state.word(),
+        attempts.join(" "),
+        row.failures
     )]
 }
 

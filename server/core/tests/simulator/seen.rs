@@ -13,6 +13,9 @@ pub struct Seen {
     pub deaths: u64,
     pub copies_refused: u64,
     pub jobs: u64,
+    /// Of earlier lives, back in memory.
+    pub rows_loaded: u64,
+    pub blocks_loaded: u64,
     pub simulated_s: u64,
 }
 
@@ -29,7 +32,7 @@ impl Seen {
         few.map(|(name, _)| name).collect()
     }
 
-    fn counts_mut(&mut self) -> [(&'static str, &mut u64); 13] {
+    fn counts_mut(&mut self) -> [(&'static str, &mut u64); 15] {
         let Seen {
             events,
             starts,
@@ -43,6 +46,8 @@ impl Seen {
             deaths,
             copies_refused,
             jobs,
+            rows_loaded,
+            blocks_loaded,
             simulated_s,
         } = self;
         [
@@ -58,6 +63,8 @@ impl Seen {
             ("deaths of hosts", deaths),
             ("copies refused", copies_refused),
             ("jobs", jobs),
+            ("rows of earlier lives loaded", rows_loaded),
+            ("blocks of earlier lives loaded", blocks_loaded),
             ("simulated seconds", simulated_s),
         ]
     }

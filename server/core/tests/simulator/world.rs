@@ -107,6 +107,7 @@ impl World {
         self.seen.lost = self.shell.disk.rows.values().filter(lost).count() as u64;
         self.seen.successes = self.shell.proof.successes;
         self.seen.simulated_s = self.now / 1000;
+        (self.seen.rows_loaded, self.seen.blocks_loaded) = (self.shell.rows_loaded, self.shell.blocks_loaded);
     }
 
     pub fn say(&self, what: impl FnOnce() -> String) {

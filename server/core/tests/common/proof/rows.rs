@@ -22,6 +22,7 @@ impl Proof {
         let retries: Vec<(JobId, &Retries)> = batch.iter().filter_map(|(event, answer)| retry(event, answer)).collect();
         let retried: BTreeSet<JobId> = retries.iter().map(|(job, _)| *job).collect();
         self.removed_jobs.extend(&effects.removed_jobs);
+        self.many_again(&rows, &retried);
         for (key, row) in &effects.rows {
             match (key, row) {
                 (Key::Attempt(id), Some(Row::Attempt(row))) => {
@@ -32,11 +33,20 @@ impl Proof {
                     self.attempt(*id, before, row);
                 }
                 (Key::Chunk(id), Some(Row::Chunk(row))) => {
-                    let before = match disk.rows.get(key) {
-                        Some(Row::Chunk(before)) => before.attempts.as_slice(),
-                        _ => &[],
+                    let job = rows.job(id.job);
+                    let is_past = |row: &ChunkRow| job.is_some_and(|job| job.is_past(row));
+                    let (before, ended) = match disk.rows.get(key) {
+                        Some(Row::Chunk(before)) => (before.attempts.as_slice(), is_past(before)),
+                        _ => (&[][..], false),
                     };
                     assert!(row.attempts.starts_with(before), "{id} had attempts {before:?}, now {:?}", row.attempts);
+                    if is_past(row) {
+                        continue;
+                    }
+                    if ended {
+                        // A retry of many chunks gave it a new life, without a word in its row.
+                        self.before_retry.insert(*id, (before.len(), before.len()));
+                    }
                     if retried.contains(&id.job) {
                         let (_, sure) = self.before_retry.get(id).copied().unwrap_or_default();
                         let sure = if is_chosen(disk, *id, &retries) { before.len() } else { sure };
@@ -72,6 +82,20 @@ impl Proof {
         self.ticked = 0;
         self.silent.clear();
         self.all_silent = false;
+    }
+
+    /// A retry of all chunks takes back what counted, without a word in their rows.
+    fn many_again(&mut self, Rows(disk, effects): &Rows, retried: &BTreeSet<JobId>) {
+        for (key, row) in &effects.rows {
+            let (Key::Job(id), Some(Row::Job(row))) = (key, row) else { continue };
+            let Some(Row::Job(was)) = disk.rows.get(key) else { continue };
+            if was.again != row.again {
+                assert!(retried.contains(id), "only a retry sends many chunks of job {id} into a new life");
+            }
+            if was.again.all != row.again.all {
+                self.accepted.retain(|chunk, _| chunk.job != *id || chunk.stage != MAIN);
+            }
+        }
     }
 
     /// An attempt stays what it is, and its end is final unless it was only lost.
