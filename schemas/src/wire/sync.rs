@@ -68,29 +68,29 @@ pub enum Phase {
 pub struct Ended {
     pub reason: EndReason,
     /// For people: what was attempted, why it failed, what to do next. Empty when it succeeded.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub message: String,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exit_code: Option<i32>,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signal: Option<i32>,
     /// From the engine's own start to its own end; 0 if it never ran.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub run_ms: u64,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub peak_memory_bytes: Option<u64>,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cpu_ms: Option<u64>,
     /// Stored on the server already; a success without them is not believed.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub outputs: Vec<StoredFile>,
     /// Bytes that the container wrote, so that the server can tell whether it has them all.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub stdout_bytes: u64,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub stderr_bytes: u64,
     /// `sha256:…` of the image that really ran.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image_id: Option<String>,
 }
 
@@ -141,4 +141,10 @@ pub struct GpuLoad {
     pub busy_percent: Option<u32>,
     pub memory_used_bytes: Option<u64>,
     pub celsius: Option<u32>,
+}
+
+/// Most ends say nothing of most of this, and there are millions of them.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }

@@ -181,39 +181,51 @@ pub struct Stopped {
     pub why: String,
 }
 
+/// There are millions of these, and of attempts: what is as it is in most of them is not written.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ChunkRow {
     pub id: ChunkId,
     /// All of them, oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub attempts: Vec<AttemptId>,
     /// The one whose outputs count.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub accepted: Option<AttemptId>,
     /// Failures that counted, since the last person's retry.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub failures: u32,
     /// Requeues from the grid's own budget, since the last person's retry.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub requeues: u32,
     /// Uses of each retry rule, by its position.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub rule_uses: Vec<u32>,
     /// Waits at least until then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_before_ms: Option<u64>,
     /// Since when it waits.
     pub waiting_since_ms: u64,
     /// Runners on which it failed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub failed_on: Vec<RunnerId>,
     /// Runners that were lost while it ran on them, since the last person's retry.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub lost_on: Vec<RunnerId>,
     /// What a rule has given it, after attempts that had too little; most have nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub grown: Option<Box<Grown>>,
     /// Of the last ended attempt, or of the chunk itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<EndReason>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exit_code: Option<i32>,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub message: String,
     /// While the chunk is not through, there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended_ms: Option<u64>,
     /// The last retry of many chunks before this row was written.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub life: u32,
 }
 
@@ -231,21 +243,26 @@ pub struct AttemptRow {
     pub number: u32,
     pub runner: RunnerId,
     pub runner_name: String,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub gpus: Vec<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub grown: Option<Box<Grown>>,
     pub leased_ms: u64,
     /// Edits of the job before it: by which revision of the job file it runs.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub edits: u32,
     /// The runner said at least once that it has it.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub seen: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started_ms: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended_ms: Option<u64>,
     /// Its runner was only silent when its lease ran out: it may come back with it, as long as the chunk waits.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub may_return: bool,
     /// As the runner (or, without it, the server) reported. A fenced attempt's late report changes nothing here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended: Option<Box<Ended>>,
 }
 
@@ -272,4 +289,8 @@ pub fn latest_ms<'r>(rows: impl IntoIterator<Item = &'r Row>) -> u64 {
         Row::Meta(_) | Row::Spec(_) | Row::Block(_) => [None; 4],
     };
     rows.into_iter().flat_map(of_row).flatten().max().unwrap_or(0)
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
