@@ -91,7 +91,8 @@ impl Store {
         let reached = Reached { revision: writer.reached.revision + 1, at_ms: unix_ms() };
         let is_due = writer.behind_bytes > BEHIND_BYTES || writer.durable_at.elapsed() > BEHIND;
         let mut write = database.begin_write()?;
-        write.set_two_phase_commit(is_due);
+        // Two-phase, and with what a start after a crash needs to know, so that it has not to walk the whole file.
+        write.set_quick_repair(is_due);
         write.set_durability(if is_due { Durability::Immediate } else { Durability::None })?;
         let removed = apply(&write, &steps, reached)?;
         writer.failed = Some(reached.revision);
