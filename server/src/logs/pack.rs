@@ -3,7 +3,8 @@ use std::collections::HashMap;
 use std::fs;
 use std::io;
 use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::sync::Arc;
 
 use super::record::number;
 use super::store::LogError;
@@ -14,9 +15,11 @@ const MAGIC: &[u8; 4] = b"DSGP";
 const HEAD: usize = 24;
 
 /// Entries one after the other; an attempt's last one counts. Complete on disk up to the last [`Pack::sync`].
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Pack {
-    path: PathBuf,
+    path: Arc<Path>,
+    /// Open for writing, once something was written, and without a torn end since then.
+    file: Option<fs::File>,
     bytes: u64,
     entries: HashMap<u64, Packed>,
 }
@@ -24,7 +27,7 @@ pub struct Pack {
 /// Where a packed log is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Packed {
-    path: PathBuf,
+    path: Arc<Path>,
     at: u64,
     pub length: u64,
     sum: u32,
@@ -55,7 +58,7 @@ impl Packed {
 
 impl Pack {
     pub fn open(home: &Path) -> Result<Pack, LogError> {
-        let mut pack = Pack { path: home.join("pack"), bytes: 0, entries: HashMap::new() };
+        let mut pack = Pack { path: home.join("pack").into(), file: None, bytes: 0, entries: HashMap::new() };
         let file = match fs::File::open(&pack.path) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(pack),
@@ -82,9 +85,25 @@ impl Pack {
         self.entries.get(&attempt)
     }
 
-    /// After the last whole entry; what a crash left behind it goes.
+    /// After the last whole entry.
     pub fn append(&mut self, attempt: u64, bytes: &[u8]) -> Result<Packed, LogError> {
         let entry = entry(attempt, bytes);
+        let file = match self.file.take() {
+            Some(file) => file,
+            None => self.open_whole()?,
+        };
+        file.write_all_at(&entry, self.bytes).map_err(LogError::io("write", &self.path))?;
+        // After an error the next one begins with the torn end.
+        self.file = Some(file);
+        let (at, length) = (self.bytes + HEAD as u64, bytes.len() as u64);
+        let packed = Packed { path: self.path.clone(), at, length, sum: checksum(&[bytes]) };
+        self.bytes = at + length;
+        self.entries.insert(attempt, packed.clone());
+        Ok(packed)
+    }
+
+    /// For writing, without what a crash left behind its last whole entry.
+    fn open_whole(&self) -> Result<fs::File, LogError> {
         let open = || fs::OpenOptions::new().write(true).create(true).truncate(false).open(&self.path);
         let file = match open() {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -95,12 +114,7 @@ impl Pack {
         };
         let file = file.map_err(LogError::io("open", &self.path))?;
         file.set_len(self.bytes).map_err(LogError::io("cut the torn end off", &self.path))?;
-        file.write_all_at(&entry, self.bytes).map_err(LogError::io("write", &self.path))?;
-        let (at, length) = (self.bytes + HEAD as u64, bytes.len() as u64);
-        let packed = Packed { path: self.path.clone(), at, length, sum: checksum(&[bytes]) };
-        self.bytes = at + length;
-        self.entries.insert(attempt, packed.clone());
-        Ok(packed)
+        Ok(file)
     }
 
     /// Writes the pack anew without these attempts; without any left, the file goes.

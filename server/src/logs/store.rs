@@ -19,7 +19,8 @@ use crate::blobs::disk;
 const SHARED: u64 = 1000;
 /// States of logs in memory, a few hundred bytes each. More live attempts than this are read from their files again.
 const LOGS: usize = 4096;
-const PACKS: usize = 256;
+/// Packs in memory, each with an open file and up to a hundred kilobytes of places.
+const PACKS: usize = 64;
 /// Unfinished lines in memory, over all logs.
 const OPEN_BYTES: usize = 32 << 20;
 /// How often what was written is forced to disk. Runners keep what is not there yet, so that a power cut loses nothing.
