@@ -124,8 +124,8 @@ fn before_gather(job: &Job) -> String {
 fn summary_of(verdicts: &[Verdict]) -> String {
     let best = verdicts.iter().map(|verdict| verdict.hope).max();
     let of = |hope| verdicts.iter().filter(move |verdict| verdict.hope == hope);
-    let words = |hope| {
-        let shown = of(hope).take(3).map(|verdict| format!("on {} {}", verdict.reason.runner, verdict.reason.reason));
+    let words = |hope, on: &str| {
+        let shown = of(hope).take(3).map(|verdict| format!("{on}{} {}", verdict.reason.runner, verdict.reason.reason));
         let more = of(hope).count().saturating_sub(3);
         let more = if more > 0 { format!("; and {more} more") } else { String::new() };
         format!("{}{more}", shown.collect::<Vec<_>>().join("; "))
@@ -135,9 +135,9 @@ fn summary_of(verdicts: &[Verdict]) -> String {
             let all = verdicts.iter().map(|verdict| (verdict.reason.runner.clone(), verdict.reason.reason.clone()));
             nobody_can(&all.collect::<Vec<_>>())
         }
-        Some(Hope::Away) => format!("no runner that could run it takes work: {}", words(Hope::Away).replace("on ", "")),
-        Some(Hope::Busy) => format!("waits for a free runner: {}", words(Hope::Busy)),
-        Some(Hope::Leaves) => format!("waits for another runner: {}", words(Hope::Leaves)),
+        Some(Hope::Away) => format!("no runner that could run it takes work: {}", words(Hope::Away, "")),
+        Some(Hope::Busy) => format!("waits for a free runner: {}", words(Hope::Busy, "on ")),
+        Some(Hope::Leaves) => format!("waits for another runner: {}", words(Hope::Leaves, "on ")),
         Some(Hope::Next) => {
             let names: Vec<&str> = of(Hope::Next).take(3).map(|verdict| verdict.reason.runner.as_str()).collect();
             format!("its turn comes next on {}", names.join(" or "))
