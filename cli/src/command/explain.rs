@@ -50,8 +50,14 @@ async fn explain_job(client: &Client, context: &Context, attempted: &str, what: 
     }
     let values: Vec<_> = ours.iter().map(|(row, _)| row.clone()).collect();
     context.output.rows(&values, |output| {
-        let why = detail.why.as_deref().map_or(String::new(), |why| format!(": {}", clean::name(why)));
-        output.line(&format!("job {} is {}{why}", what.job, job_word(detail.job.state)))?;
+        let what = format!("job {} is {}", what.job, job_word(detail.job.state));
+        // Of a held job the sentence says so itself.
+        let line = match detail.why.as_deref().map(clean::name) {
+            Some(why) if why.starts_with(&what) => why.into_owned(),
+            Some(why) => format!("{what}: {why}"),
+            None => what,
+        };
+        output.line(&line)?;
         for (_, entry) in &ours {
             let QueueEntry { waiting, needs, first, explanation, .. } = entry;
             output.line(&format!("\n{waiting} waiting, the first is {first}; each needs {}", clean::name(needs)))?;

@@ -101,13 +101,14 @@ impl FirstChunks {
     }
 }
 
-/// `exit 2: no such file`.
+/// `exit 2`, `bad_command: no such file`.
 fn failure_words(failure: &Failure) -> String {
     let Failure { reason, exit_code, message, chunk: _ } = failure;
     let what = exit_code
         .filter(|_| *reason == EndReason::Exit)
         .map_or_else(|| reason.to_string(), |code| format!("exit {code}"));
-    if message.is_empty() { what } else { format!("{what}: {message}") }
+    let says_more = *reason != EndReason::Exit && !message.is_empty();
+    if says_more { format!("{what}: {message}") } else { what }
 }
 
 impl JobRow {

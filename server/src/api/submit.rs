@@ -98,7 +98,7 @@ pub async fn edited(app: &Shared, caller: &Caller, job: JobId, edit: EditJob) ->
     };
     tracing::info!(%job, who = ?caller.name, other_work, again, release, "edit");
     if !release {
-        return Ok(Edited { message, warnings });
+        return Ok(Edited { message: format!("{message}; release it to let it go on"), warnings });
     }
     let released = acts::perform(app, caller.clone(), Act::Release { job }).await?;
     Ok(Edited { message: format!("{message}; {}", released.message), warnings })

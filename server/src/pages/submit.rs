@@ -121,7 +121,7 @@ fn form(draft: &Draft) -> Markup {
                 }
             }
             @if draft.edit.is_some() {
-                p { label { input type="checkbox" name="again" value="yes" checked[draft.again]; " Run succeeded chunks again, too (needed if chunks now do something else than those did)" } }
+                p { label.check { input type="checkbox" name="again" value="yes" checked[draft.again]; " Run succeeded chunks again, too (needed if chunks now do something else than those did)" } }
             }
             div.actions {
                 @if draft.edit.is_some() {

@@ -34,10 +34,7 @@ impl Grid {
         let revision = self.jobs.get(&id).map_or(0, |job| job.row.edits) + 1;
         let failed =
             if count > 0 { format!("; {} will run again", counted(count, "ended chunk")) } else { String::new() };
-        acted(
-            count.max(1),
-            format!("job {id} is edited (revision {revision} of its file){failed}; release it to let it go on"),
-        )
+        acted(count.max(1), format!("job {id} is edited (revision {revision} of its file){failed}"))
     }
 
     fn replace(&mut self, now: Millis, id: JobId, submission: Submission) {
