@@ -65,7 +65,8 @@ impl Runner {
     }
 
     /// Says that what it holds runs, or has ended; takes what it is given.
-    async fn sync(mut self, engine: Engine, ends: bool) -> Runner {
+    /// `sent` counts those whose message is on its way.
+    async fn sync(mut self, engine: Engine, ends: bool, sent: Arc<AtomicU64>) -> Runner {
         self.seq += 1;
         let phase = match ends {
             true => Phase::Ended(Box::new(Ended::before_start(EndReason::Succeeded, ""))),
@@ -75,6 +76,8 @@ impl Runner {
             self.holds.iter().map(|attempt| AttemptReport { attempt: *attempt, phase: phase.clone() }).collect();
         let report = Some(Report { attempts, ..Report::default() });
         let event = Event::Sync(Sync { runner: self.id, session: self.session, seq: self.seq, report });
+        // On this runtime of one thread nobody runs in between: the message is sent before anybody can see the count.
+        sent.fetch_add(1, Ordering::SeqCst);
         let Ok(Answer::Orders(Orders { start, stop, forget, .. })) = engine.apply(event).await else {
             panic!("orders")
         };
@@ -105,7 +108,7 @@ async fn a_sync_of_half_a_second_loses_no_lease_and_a_commit_carries_many_comple
     let mut runners = Vec::new();
     for number in 0..RUNNERS {
         let runner = Runner::join(&engine, number).await;
-        runners.push(runner.sync(engine.clone(), false).await);
+        runners.push(runner.sync(engine.clone(), false, Arc::default()).await);
     }
     assert!(runners.iter().all(|runner| runner.holds.is_some()));
 
@@ -125,9 +128,11 @@ async fn a_sync_of_half_a_second_loses_no_lease_and_a_commit_carries_many_comple
         now.store(next, Ordering::SeqCst);
         let before = revision(&store);
         gate.shut(true);
-        let syncs: Vec<_> = runners.drain(..).map(|runner| tokio::spawn(runner.sync(engine.clone(), true))).collect();
-        // All have sent their message once each was polled, and the first one's commit waits for the disk.
-        while !gate.somebody_waits.load(Ordering::SeqCst) {
+        let sent = Arc::new(AtomicU64::new(0));
+        let sync = |runner: Runner| tokio::spawn(runner.sync(engine.clone(), true, sent.clone()));
+        let syncs: Vec<_> = runners.drain(..).map(sync).collect();
+        // All have sent their message, and the first one's commit waits for the disk.
+        while sent.load(Ordering::SeqCst) < RUNNERS || !gate.somebody_waits.load(Ordering::SeqCst) {
             tokio::task::yield_now().await;
         }
         gate.shut(false);
