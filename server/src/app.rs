@@ -13,6 +13,7 @@ use crate::engine::{Banners, Engine};
 use crate::failure::{Failure, Reply};
 use crate::logs::LogStore;
 use crate::plans::Plans;
+use crate::retention::Retention;
 use crate::store::{Reader, Store, StoreError};
 use crate::tls::Authority;
 
@@ -30,6 +31,7 @@ pub struct Shared {
     pub banners: Arc<Banners>,
     pub plans: Plans,
     pub syncs: HeldSyncs,
+    pub retention: Retention,
     /// Id of the grid.
     pub grid: String,
     /// Where people and runners reach it, without a slash at the end.

@@ -3,10 +3,11 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::Parser;
-use dsg_schemas::units::Millis;
+use dsg_schemas::units::{Bytes, Millis};
 
 use crate::command::Command;
 use crate::config::{Config, Tls};
+use crate::retention::Rules;
 
 /// The server of DSG: takes jobs, splits them into chunks, gives them to runners, and shows what happens.
 #[derive(Debug, Parser)]
@@ -41,9 +42,45 @@ pub struct Options {
     /// After how long what somebody used counts half when the next one is chosen, as in 12h; 0s: only what they use now counts
     #[arg(long, env = "DSG_FAIR_SHARE_HALF_LIFE", default_value = "1d", value_name = "TIME")]
     pub fair_share_half_life: Millis,
+    #[command(flatten)]
+    pub keep: Keep,
     /// Log as JSON lines
     #[arg(long)]
     pub log_json: bool,
+}
+
+/// What is removed by itself. Times count from the end of a job; without any of these everything stays until somebody deletes it.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "What is removed by itself")]
+pub struct Keep {
+    /// Remove the logs of jobs that ended so long ago, as in 30d
+    #[arg(long, env = "DSG_KEEP_LOGS", value_name = "TIME")]
+    pub keep_logs: Option<Millis>,
+    /// Remove the outputs of jobs that ended so long ago
+    #[arg(long, env = "DSG_KEEP_OUTPUTS", value_name = "TIME")]
+    pub keep_outputs: Option<Millis>,
+    /// Remove jobs that ended so long ago, with everything that belongs to them
+    #[arg(long, env = "DSG_KEEP_JOBS", value_name = "TIME")]
+    pub keep_jobs: Option<Millis>,
+    /// Jobs that did not succeed keep everything so many times as long
+    #[arg(long, env = "DSG_KEEP_FAILED", default_value_t = 2, value_name = "TIMES", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub keep_failed: u32,
+    /// Above this size of the logs and outputs of ended jobs together, the oldest lose theirs, those that succeeded first, as in 500GiB
+    #[arg(long, env = "DSG_KEEP_SIZE", value_name = "SIZE")]
+    pub keep_size: Option<Bytes>,
+}
+
+impl Keep {
+    fn rules(&self) -> Rules {
+        let Keep { keep_logs, keep_outputs, keep_jobs, keep_failed, keep_size } = self;
+        Rules {
+            logs: *keep_logs,
+            outputs: *keep_outputs,
+            jobs: *keep_jobs,
+            failed_times: *keep_failed,
+            size: *keep_size,
+        }
+    }
 }
 
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -69,6 +106,7 @@ impl Options {
             tls,
             cache_bytes: (self.cache_mib as usize) << 20,
             fair_share_half_life_ms: self.fair_share_half_life.0,
+            keep: self.keep.rules(),
         })
     }
 }
@@ -92,5 +130,23 @@ mod tests {
         let names =
             parse("dsg-server --public-name lab --public-name lab.example.org").map(|config| config.public_names);
         assert_eq!(names, Ok(vec!["lab".to_owned(), "lab.example.org".to_owned()]));
+    }
+
+    #[test]
+    fn nothing_is_removed_unless_somebody_says_so() {
+        let keep = |line: &str| parse(line).map(|config| config.keep);
+        assert_eq!(keep("dsg-server"), Ok(Rules::default()));
+        let all = "dsg-server --keep-logs 30d --keep-outputs 90d --keep-jobs 365d --keep-failed 3 --keep-size 1GiB";
+        let day = 86_400_000;
+        let rules = Rules {
+            logs: Some(Millis(30 * day)),
+            outputs: Some(Millis(90 * day)),
+            jobs: Some(Millis(365 * day)),
+            failed_times: 3,
+            size: Some(Bytes(1 << 30)),
+        };
+        assert_eq!(keep(all), Ok(rules));
+        assert!(keep("dsg-server --keep-logs 30").is_err_and(|error| error.contains("not a duration")));
+        assert!(keep("dsg-server --keep-failed 0").is_err());
     }
 }

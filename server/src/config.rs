@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use dsg_core::HALF_LIFE_MS;
 
+use crate::retention::Rules;
+
 #[derive(Clone, Debug)]
 pub struct Config {
     /// Everything that the server keeps lies below this.
@@ -15,6 +17,8 @@ pub struct Config {
     pub cache_bytes: usize,
     /// After how long a past use counts half in the order of owners; 0: only the present counts.
     pub fair_share_half_life_ms: u64,
+    /// What is removed by itself, and when.
+    pub keep: Rules,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,6 +41,7 @@ impl Config {
             tls: Tls::Own,
             cache_bytes: 32 << 20,
             fair_share_half_life_ms: HALF_LIFE_MS,
+            keep: Rules::default(),
         }
     }
 

@@ -35,6 +35,7 @@ pub fn submission(job: &Job, chunks: u32, owner: String, request: Option<String>
             },
         },
         gather: gather(job),
+        retention: job.retention,
         spec,
     }
 }

@@ -99,6 +99,8 @@ impl From<Refusal> for Failure {
             Refusal::StillRunning { .. } => Failure::conflict("still_running", detail),
             Refusal::OtherShape { .. } => Failure::conflict("other_shape", detail),
             Refusal::WouldMix { .. } => Failure::conflict("would_mix", detail),
+            Refusal::RanAgain(_) => Failure::conflict("ran_again", detail),
+            Refusal::OutputsRemoved { .. } => Failure::conflict("outputs_removed", detail),
             Refusal::StillHolding(_) => Failure::conflict("still_holding", detail),
             Refusal::TooManyChunks(_) => Failure::new(StatusCode::UNPROCESSABLE_ENTITY, "too_many_chunks", detail),
         }

@@ -17,6 +17,7 @@ pub mod housekeeping;
 pub mod logs;
 pub mod pages;
 pub mod plans;
+pub mod retention;
 pub mod routes;
 pub mod server;
 pub mod store;

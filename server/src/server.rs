@@ -28,7 +28,7 @@ use crate::failure::Failure;
 use crate::logs::LogStore;
 use crate::store::{Store, StoreError, private_dir};
 use crate::tls::{self, Certificates, TlsError};
-use crate::{gather, housekeeping, routes};
+use crate::{gather, housekeeping, retention, routes};
 
 /// A client that is slower than this with its headers is not one of ours.
 const HEADER_TIME: Duration = Duration::from_secs(10);
@@ -114,6 +114,7 @@ pub async fn start(config: Config) -> Result<Server, StartError> {
         banners,
         plans: Default::default(),
         syncs: Default::default(),
+        retention: Default::default(),
         url: url(&config, address),
         names: tls::addresses::names(&config.public_names).into_iter().collect(),
         authority,
@@ -125,6 +126,7 @@ pub async fn start(config: Config) -> Result<Server, StartError> {
     tokio::spawn(housekeeping::keep_logs(app.clone(), due_logs));
     tokio::spawn(housekeeping::keep(app.clone()));
     tokio::spawn(housekeeping::keep_snapshots(app.clone()));
+    tokio::spawn(retention::keep(app.clone()));
     let handle = Handle::new();
     let served = serve(app.clone(), listener, certificates.as_ref(), handle.clone()).await?;
     let url = app.url.clone();

@@ -1,6 +1,6 @@
 //! The one place where rows become what people and programs are told.
-use dsg_core::row::{AttemptRow, ChunkRow, JobRow};
-use dsg_schemas::api::{AttemptView, ChunkState, ChunkView, JobDetail, JobState, JobView, ManifestLine};
+use dsg_core::row::{self, AttemptRow, ChunkRow, JobRow};
+use dsg_schemas::api::{AttemptView, ChunkState, ChunkView, JobDetail, JobState, JobView, ManifestLine, Removed};
 use dsg_schemas::ids::ChunkId;
 use dsg_schemas::wire::StoredFile;
 use serde_json::Value;
@@ -35,7 +35,9 @@ pub struct JobParts {
 
 pub fn job_detail(row: &JobRow, parts: JobParts, now_ms: u64) -> JobDetail {
     let JobParts { description, spec_text, spec, gather, gather_outputs, why_not } = parts;
-    let gathered = row.gathered.iter().cloned().chain(gather_outputs).collect();
+    let outputs_removed = row.outputs_removed().map(removed);
+    let there = outputs_removed.is_none();
+    let gathered = row.gathered.iter().cloned().chain(gather_outputs).filter(|_| there).collect();
     JobDetail {
         job: job(row),
         description,
@@ -47,11 +49,29 @@ pub fn job_detail(row: &JobRow, parts: JobParts, now_ms: u64) -> JobDetail {
         held_why: row.held_why.clone(),
         parallelism: row.main.parallelism,
         revision: row.edits + 1,
+        logs_removed: row.logs_removed().map(removed),
+        outputs_removed,
         failures: row.failures.clone(),
         eta_ms: eta(row, now_ms),
         spec_text,
         spec,
     }
+}
+
+pub fn removed(row: &row::Removed) -> Removed {
+    let row::Removed { at_ms, why, count, bytes, below: _, ran_again: _ } = row;
+    Removed { at_ms: *at_ms, why: why.clone(), count: *count, bytes: *bytes }
+}
+
+/// What a rule did to the log of an attempt.
+pub fn log_removed(job: &JobRow, attempt: &AttemptRow) -> Option<Removed> {
+    let mark = job.logs_removed.as_ref();
+    mark.filter(|mark| mark.count > 0 && mark.took(attempt.id)).map(removed)
+}
+
+fn outputs_removed(job: &JobRow, attempt: &AttemptRow) -> Option<Removed> {
+    let left_some = attempt.ended.as_ref().is_some_and(|ended| !ended.outputs.is_empty());
+    job.outputs_removed.as_ref().filter(|mark| left_some && mark.took(attempt.id)).map(removed)
 }
 
 /// When the chunks will be through, as a range, guessed from those that are: nothing is said before three of them are.
@@ -95,7 +115,7 @@ pub fn chunk(
 }
 
 /// `phase` while it lives, as in the summary of the grid; `note` is what the runner says while it prepares.
-pub fn attempt(row: &AttemptRow, accepted: bool, live: Option<ChunkState>, note: &str) -> AttemptView {
+pub fn attempt(job: &JobRow, row: &AttemptRow, accepted: bool, live: Option<ChunkState>, note: &str) -> AttemptView {
     let ended = row.ended.as_deref();
     let phase = match (row.ended_ms, live) {
         (Some(_), _) => "ended",
@@ -126,6 +146,8 @@ pub fn attempt(row: &AttemptRow, accepted: bool, live: Option<ChunkState>, note:
         gpus: row.gpus.clone(),
         image_id: ended.and_then(|ended| ended.image_id.clone()),
         outputs: ended.map(|ended| ended.outputs.clone()).unwrap_or_default(),
+        log_removed: log_removed(job, row),
+        outputs_removed: outputs_removed(job, row),
         accepted,
     }
 }

@@ -86,6 +86,12 @@ pub async fn run(arguments: Arguments, context: &Context) -> Result<Exit, Failur
     if !detail.job.state.is_final() {
         output.say(&format!("job {job} goes on: what it has so far is fetched, the same command gets the rest later"));
     }
+    if let Some(removed) = &detail.outputs_removed {
+        let when = when::stamp(removed.at_ms);
+        let why = crate::clean::name(&removed.why).into_owned();
+        return Err(Failure::new(Exit::NotFound, format!("the outputs of job {job} were removed {when}: {why}"))
+            .hint(format!("`dsg retry {job} --all` runs it again")));
+    }
     let folder = arguments.folder.clone().unwrap_or_else(|| PathBuf::from(format!("job-{job}")));
     let ours = claim(&folder, job, arguments.force)?;
     output.on_interrupt(Some("what was fetched stays; the same command goes on with the rest".to_owned()));

@@ -1,6 +1,6 @@
 //! Shows everything about a job or a chunk.
 use clap::Args;
-use dsg_schemas::api::{AttemptView, ChunkDetail, ChunkState, JobDetail};
+use dsg_schemas::api::{AttemptView, ChunkDetail, ChunkState, JobDetail, Removed};
 use dsg_schemas::reason::EndReason;
 
 use super::{Context, Shown};
@@ -67,7 +67,11 @@ fn job(output: &Output, detail: &JobDetail, now_ms: u64) -> Result<(), Failure> 
         parallelism,
         revision,
         held_why: _,
+        logs_removed,
+        outputs_removed,
     } = detail;
+    let gone =
+        |noun: &str, removed: &Option<Removed>| removed.as_ref().map(|removed| gone(noun, removed)).unwrap_or_default();
     let labels: Vec<String> = job.labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
     let reasons: Vec<String> = failures.iter().map(|(reason, count)| format!("{count} {reason}")).collect();
     let mut files: Vec<String> =
@@ -98,9 +102,23 @@ fn job(output: &Output, detail: &JobDetail, now_ms: u64) -> Result<(), Failure> 
             gather.as_ref().map(|chunk| format!("{} {}", chunk.state.word(), chunk.message)).unwrap_or_default(),
         ),
         ("gathered", files.join("\n")),
+        ("logs", gone("log", logs_removed)),
+        ("outputs", gone("file", outputs_removed)),
         ("problem", gather_problem.clone().unwrap_or_default()),
     ];
     pairs(output, &list)
+}
+
+/// `removed 2026-11-25T…: 12 logs, 3.00 MiB, older than 30d (--keep-logs)`.
+fn gone(noun: &str, removed: &Removed) -> String {
+    let Removed { at_ms, why, count, bytes } = removed;
+    let ending = if *count == 1 { "" } else { "s" };
+    format!(
+        "removed {}: {count} {noun}{ending}, {}, {}",
+        when::stamp(*at_ms),
+        when::size(*bytes),
+        crate::clean::name(why)
+    )
 }
 
 fn chunk(output: &Output, detail: &ChunkDetail, now_ms: u64) -> Result<(), Failure> {
@@ -126,7 +144,16 @@ fn chunk(output: &Output, detail: &ChunkDetail, now_ms: u64) -> Result<(), Failu
     output.line("")?;
     let heading = ["attempt", "runner", "phase", "end", "started", "ran", "memory", "cpu", "message"];
     print(output, &heading, history.iter().map(|attempt| row(attempt, now_ms)).collect())?;
-    for attempt in history.iter().filter(|attempt| attempt.accepted && !attempt.outputs.is_empty()) {
+    if let Some(attempt) = history.last() {
+        let kinds = [("logs", "log", &attempt.log_removed), ("outputs", "file", &attempt.outputs_removed)];
+        for (what, noun, removed) in kinds {
+            if let Some(removed) = removed {
+                output.line(&format!("{what} of its job {}", gone(noun, removed)))?;
+            }
+        }
+    }
+    let left = |attempt: &&AttemptView| attempt.accepted && !attempt.outputs.is_empty();
+    for attempt in history.iter().filter(left).filter(|attempt| attempt.outputs_removed.is_none()) {
         output.line("")?;
         let files =
             attempt.outputs.iter().map(|file| vec![text(&file.name), text(&file.file), number(when::size(file.size))]);

@@ -285,6 +285,12 @@ pub struct JobDetail {
     /// 1 as submitted, one more with each edit.
     #[serde(default = "first_revision")]
     pub revision: u32,
+    /// Its logs were removed by a rule of the server or of its job file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub logs_removed: Option<Removed>,
+    /// The same for its outputs. Then `gathered` is empty, and the manifest says what there was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outputs_removed: Option<Removed>,
     /// Ended attempts by reason, succeeded ones left out.
     pub failures: BTreeMap<EndReason, u64>,
     /// Low and high guess of when the chunks will be through; absent while there is nothing to guess from.
@@ -293,6 +299,17 @@ pub struct JobDetail {
     pub spec_text: String,
     /// The job as understood: defaults and parameters put in.
     pub spec: Value,
+}
+
+/// What a rule removed: how much, when, and which rule it was.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Removed {
+    pub at_ms: u64,
+    /// As in `older than 30d (--keep-logs)`.
+    pub why: String,
+    /// Logs or files.
+    pub count: u64,
+    pub bytes: u64,
 }
 
 fn first_revision() -> u32 {
@@ -367,6 +384,12 @@ pub struct AttemptView {
     pub gpus: Vec<String>,
     pub image_id: Option<String>,
     pub outputs: Vec<StoredFile>,
+    /// A rule removed its log.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log_removed: Option<Removed>,
+    /// A rule removed its outputs: `outputs` says what there was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outputs_removed: Option<Removed>,
     /// True on the one attempt whose outputs count.
     pub accepted: bool,
 }

@@ -29,6 +29,9 @@ pub struct Overview {
     /// Over all unfinished jobs.
     pub waiting: u64,
     pub active: u64,
+    /// What rules removed in the last day, since the server's start, as in `logs of 3 jobs`; empty if nothing.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub removed_last_day: String,
 }
 
 /// One event of `GET /api/v1/events`: something changed; fetch what you show.

@@ -16,6 +16,7 @@ const SCHEDULING: &[&str] = &[
     "timeouts",
     "retry",
     "gather",
+    "retention",
 ];
 /// The same below `chunks`.
 const CHUNK_SCHEDULING: &[&str] = &["parallelism", "per_runner", "canary", "max_failed", "fail_fast"];
@@ -67,7 +68,7 @@ mod tests {
     fn scheduling_is_not_work() {
         let before = plan("chunks: {count: 9}\n");
         let after = plan(
-            "chunks: {count: 9, parallelism: 2, canary: 1}\nresources: {cpus: 2, memory: 3GiB}\nretry: {limit: 3}\npriority: 9\ntimeouts: {run: 1h}\n",
+            "chunks: {count: 9, parallelism: 2, canary: 1}\nresources: {cpus: 2, memory: 3GiB}\nretry: {limit: 3}\npriority: 9\ntimeouts: {run: 1h}\nretention: {logs: 1d}\n",
         );
         assert!(after.does_the_same_as(&before));
     }

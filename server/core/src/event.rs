@@ -66,6 +66,26 @@ pub enum Act {
         job: JobId,
         result: Result<Vec<StoredFile>, String>,
     },
+    /// A rule of the server takes something of a job that has ended.
+    Expire(Expire),
+}
+
+#[derive(Clone, Debug)]
+pub struct Expire {
+    pub job: JobId,
+    /// When it ended, as the rule saw it: if it ran again since, the rule has to look again.
+    pub ended_ms: Millis,
+    pub what: Expired,
+    /// The rule, for people.
+    pub why: String,
+}
+
+/// What goes, and how much of it there was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expired {
+    Logs { count: u64, bytes: u64 },
+    Outputs { count: u64, bytes: u64 },
+    Job,
 }
 
 #[derive(Clone, Debug)]
@@ -162,6 +182,12 @@ pub enum Refusal {
     WouldMix { job: JobId, succeeded: String },
     #[error("job {0} cannot be limited to 0 chunks at once; hold it if nothing of it is to start")]
     NoPlaces(JobId),
+    #[error("job {0} ran again since the rule looked at it")]
+    RanAgain(JobId),
+    #[error(
+        "the outputs of job {job} were removed ({why}), and chunks that run again would stand alone; run all of it again (`dsg retry {job} --all`)"
+    )]
+    OutputsRemoved { job: JobId, why: String },
     #[error("runner {0} still holds work; drain it and wait, or remove it by force")]
     StillHolding(RunnerId),
     #[error("the job has {0} chunks; at most {max} are taken", max = dsg_schemas::limits::CHUNKS_PER_JOB)]

@@ -1,7 +1,7 @@
 //! What the core must know of a job in order to schedule it: the shell takes it from the spec at submit.
 use std::collections::BTreeMap;
 
-use dsg_schemas::spec::{Constraints, Retry};
+use dsg_schemas::spec::{Constraints, Retention, Retry};
 use serde::{Deserialize, Serialize};
 
 use crate::event::SpecBytes;
@@ -20,6 +20,7 @@ pub struct Submission {
     pub job_timeout_ms: Option<u64>,
     pub main: StagePolicy,
     pub gather: Option<GatherPolicy>,
+    pub retention: Retention,
     /// Stored with the job, handed back to the shell.
     pub spec: SpecBytes,
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use dsg_schemas::api::{HoldReason, JobState, Tally};
 use dsg_schemas::ids::{AttemptId, ChunkId, JobId, RunnerId, StageIndex};
 use dsg_schemas::reason::EndReason;
+use dsg_schemas::spec::Retention;
 use dsg_schemas::wire::{Ended, Facts, StoredFile};
 use serde::{Deserialize, Serialize};
 
@@ -132,6 +133,29 @@ pub struct JobRow {
     pub submitted_ms: u64,
     pub started_ms: Option<u64>,
     pub ended_ms: Option<u64>,
+    /// By its job file.
+    #[serde(default)]
+    pub retention: Retention,
+    #[serde(default)]
+    pub logs_removed: Option<Removed>,
+    #[serde(default)]
+    pub outputs_removed: Option<Removed>,
+}
+
+/// What a rule took from the job after it had ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Removed {
+    pub at_ms: u64,
+    /// The rule.
+    pub why: String,
+    /// Logs or files, as far as there were any.
+    pub count: u64,
+    pub bytes: u64,
+    /// It concerns the attempts with smaller numbers.
+    pub below: AttemptId,
+    /// The job ran again since: what it has now is newer.
+    #[serde(default)]
+    pub ran_again: bool,
 }
 
 /// What the breaker watches until the first chunk succeeds: whether all of them fail in the same way.

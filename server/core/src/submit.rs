@@ -97,8 +97,20 @@ impl Grid {
 }
 
 fn row_of(now: Millis, id: JobId, submission: Submission) -> JobRow {
-    let Submission { request, name, owner, labels, image, priority, hold, job_timeout_ms, main, mut gather, spec: _ } =
-        submission;
+    let Submission {
+        request,
+        name,
+        owner,
+        labels,
+        image,
+        priority,
+        hold,
+        job_timeout_ms,
+        main,
+        mut gather,
+        retention,
+        spec: _,
+    } = submission;
     if let Some(run) = gather.as_mut().and_then(|gather| gather.run.as_mut()) {
         run.chunks = 1;
     }
@@ -137,5 +149,8 @@ fn row_of(now: Millis, id: JobId, submission: Submission) -> JobRow {
         submitted_ms: now,
         started_ms: None,
         ended_ms: None,
+        retention,
+        logs_removed: None,
+        outputs_removed: None,
     }
 }

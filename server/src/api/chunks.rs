@@ -118,7 +118,7 @@ pub async fn detail(app: &Shared, id: ChunkId) -> Reply<ChunkDetail> {
         .map(|attempt| {
             let is_last = Some(attempt.id) == last;
             let (live, note) = if is_last { (Some(state), note.as_str()) } else { (None, "") };
-            views::attempt(attempt, accepted == Some(attempt.id), live, note)
+            views::attempt(&job, attempt, accepted == Some(attempt.id), live, note)
         })
         .collect();
     let (items, command) = match id.stage {

@@ -18,6 +18,8 @@ use crate::auth::Caller;
 use crate::blobs::serve::{Answer, Served};
 use crate::failure::{Failure, Reply};
 use crate::logs::{Follower, LogError, LogQuery, RawLog};
+use crate::pages::words;
+use crate::views;
 use crate::web::body::body;
 use crate::web::{Ask, In, Json};
 
@@ -180,11 +182,21 @@ impl Shared {
         self.blocking("read a log", move || Ok(logs.page(attempt, query)?)).await
     }
 
-    /// Refuses an attempt that there is not. Closes the log of one that ended some time ago and whose runner never came back
+    /// Refuses an attempt that there is not, or whose log a rule removed. Closes the log of one that ended some time ago and whose runner never came back
     /// to say so, so that nobody waits for more.
     async fn settle_log(&self, attempt: AttemptId) -> Reply<()> {
-        let row = self.read(move |rows| rows.attempt(attempt)).await?;
-        let row = row.ok_or_else(|| Failure::not_found(format!("there is no attempt {attempt}")))?;
+        let found = self.read(move |rows| {
+            let Some(row) = rows.attempt(attempt)? else { return Ok(None) };
+            let removed = rows.job(row.chunk.job)?.and_then(|job| views::log_removed(&job, &row));
+            Ok(Some((row, removed)))
+        });
+        let (row, removed) =
+            found.await?.ok_or_else(|| Failure::not_found(format!("there is no attempt {attempt}")))?;
+        if let Some(removed) = removed {
+            let when = words::exact(removed.at_ms);
+            let detail = format!("the log of attempt {attempt} was removed on {when}: {}", removed.why);
+            return Err(Failure::new(StatusCode::GONE, "removed", detail));
+        }
         match row.ended_ms {
             Some(ended_ms) if ended_ms + GRACE_MS < self.clock.now_ms() => {
                 let wrote = row.ended.map_or((0, 0), |ended| (ended.stdout_bytes, ended.stderr_bytes));

@@ -58,6 +58,7 @@ pub async fn view(app: &Shared) -> Reply<Overview> {
         jobs,
         waiting: summary.open_jobs.values().map(|row| row.tally.waiting + row.tally.held).sum(),
         active: summary.open_jobs.values().map(|row| row.tally.active() + row.gather_tally.active()).sum(),
+        removed_last_day: app.retention.words(app.clock.now_ms()),
     })
 }
 

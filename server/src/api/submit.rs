@@ -166,6 +166,7 @@ fn all_uploaded(blobs: &BlobStore, uploads: &Uploads) -> Reply<()> {
 /// What the plan says, and whether any runner could run it as the grid is now.
 async fn warnings(app: &Shared, plan: &Plan) -> Reply<Vec<String>> {
     let mut warnings = plan.warnings.clone();
+    warnings.extend(app.config.keep.warnings(&plan.job.retention));
     let policy = convert::submission(&plan.job, plan.chunks, String::new(), None, Vec::new().into());
     let stages: Vec<_> =
         [Some(policy.main), policy.gather.and_then(|gather| gather.run)].into_iter().flatten().collect();

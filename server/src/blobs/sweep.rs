@@ -13,12 +13,18 @@ use super::store::{BlobError, BlobStore};
 pub struct Swept {
     pub files: u64,
     pub bytes: u64,
+    /// Files that would have gone, had nobody asked for them lately.
+    pub too_young: u64,
 }
 
 impl BlobStore {
     /// Removes blobs that are not in `keep` and uploads that nobody finished, if they are older than this. A blob that is asked
     /// for or uploaded again counts as new, so that a job on its way in keeps its files.
-    pub fn sweep(&self, keep: &HashSet<[u8; 32]>, older_than: Duration) -> Result<Swept, BlobError> {
+    pub fn sweep(
+        &self,
+        keep: &HashSet<[u8; 32]>,
+        older_than: impl Fn(BlobHash) -> Duration,
+    ) -> Result<Swept, BlobError> {
         let mut swept = Swept::default();
         for folder in list(self.root())? {
             let is_partial = folder.ends_with("partial");
@@ -26,7 +32,7 @@ impl BlobStore {
                 let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
                 let Ok(hash) = name.parse::<BlobHash>() else { continue };
                 if is_partial || !keep.contains(&hash.0) {
-                    self.sweep_one(&path, older_than, &mut swept)?;
+                    self.sweep_one(&path, older_than(hash), &mut swept)?;
                 }
             }
         }
@@ -41,6 +47,8 @@ impl BlobStore {
             fs::remove_file(path).map_err(BlobError::io("remove", path))?;
             swept.files += 1;
             swept.bytes += data.len();
+        } else {
+            swept.too_young += 1;
         }
         Ok(())
     }

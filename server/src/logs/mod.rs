@@ -5,6 +5,7 @@
 //! any of them. Short logs end in a pack that a thousand attempts share.
 mod follow;
 mod lines;
+mod list;
 mod log;
 mod pack;
 mod page;

@@ -141,6 +141,11 @@ impl Pack {
         Ok(())
     }
 
+    /// Attempts and the lengths of their logs.
+    pub fn sizes(&self) -> impl Iterator<Item = (u64, u64)> {
+        self.entries.iter().map(|(attempt, packed)| (*attempt, packed.length))
+    }
+
     pub fn bytes(&self) -> u64 {
         self.bytes
     }

@@ -16,7 +16,7 @@ use super::recent::Recent;
 use crate::blobs::disk;
 
 /// Attempts that share a folder and a pack.
-const SHARED: u64 = 1000;
+pub(super) const SHARED: u64 = 1000;
 /// States of logs in memory, a few hundred bytes each. More live attempts than this are read from their files again.
 const LOGS: usize = 4096;
 /// Packs in memory, each with an open file and up to a hundred kilobytes of places.
@@ -335,7 +335,11 @@ impl LogStore {
         Ok(())
     }
 
-    fn home(&self, home: u64) -> PathBuf {
+    pub(super) fn root(&self) -> &Path {
+        &self.0.root
+    }
+
+    pub(super) fn home(&self, home: u64) -> PathBuf {
         self.0.root.join(format!("{home:08}"))
     }
 

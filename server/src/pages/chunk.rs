@@ -33,11 +33,11 @@ pub fn page(
             div #explanation data-live { @if let Some(explanation) = &detail.explanation { (explained(explanation)) } }
             (attempts(frame.now_ms, detail, shown))
             // Another attempt means another log: the script loads the page anew.
-            div #log-of data-live-reload=[shown.map(|shown| shown.id)] { @if let Some(shown) = shown { (log::panel(&log_place(detail, shown, attempt), lines)) } }
+            div #log-of data-live-reload=[shown.map(|shown| shown.id)] { @if let Some(shown) = shown { (log::panel(frame.now_ms, &log_place(detail, shown, attempt), shown.log_removed.as_ref(), lines)) } }
             div #outputs data-live { @if let Some(shown) = shown && !shown.outputs.is_empty() {
                 section.panel aria-labelledby="outputs-title" {
                     header { h2 #outputs-title { "Outputs of attempt " (shown.number) } @if shown.accepted { span.dim.small { "accepted: these count" } } @else { span.dim.small { "not accepted: these do not count" } } }
-                    (job::files(&shown.outputs))
+                    @if let Some(removed) = &shown.outputs_removed { div.empty { p { "The outputs of this job were " (job::gone(frame.now_ms, "file", removed)) } } } @else { (job::files(&shown.outputs)) }
                 }
             } }
             (what(detail))

@@ -1,7 +1,7 @@
 //! One job: how far, what failed, what came out, and what can be done about it.
 use std::collections::BTreeMap;
 
-use dsg_schemas::api::{ChunkState, ChunkView, JobDetail, JobState, Page};
+use dsg_schemas::api::{ChunkState, ChunkView, JobDetail, JobState, Page, Removed};
 use dsg_schemas::ids::JobId;
 use dsg_schemas::reason::EndReason;
 use dsg_schemas::wire::StoredFile;
@@ -87,7 +87,8 @@ fn actions(detail: &JobDetail) -> Markup {
     );
     html! {
         div.actions {
-            @if again > 0 { (act("retry_failed", &failed).button()) } @else if gather_failed { (act("retry_failed", "Gather again").button()) }
+            // With the outputs of the others gone, only all of it can be run again.
+            @if detail.outputs_removed.is_some() && tally.succeeded > 0 {} @else if again > 0 { (act("retry_failed", &failed).button()) } @else if gather_failed { (act("retry_failed", "Gather again").button()) }
             @match job.state {
                 JobState::Held => {
                     (act("release", "Release").button())
@@ -124,11 +125,17 @@ fn progress(now_ms: u64, detail: &JobDetail) -> Markup {
                 div { dt { "Image" } dd.mono.anywhere { (Shown(&job.image)) } }
                 div { dt { "Priority" } dd { (job.priority) } }
                 @if let Some(limit) = detail.parallelism { div { dt { "At once" } dd { "at most " (words::counted(limit.into(), "chunk")) } } }
+                @for (what, noun, removed) in [("Logs", "log", &detail.logs_removed), ("Outputs", "file", &detail.outputs_removed)] { @if let Some(removed) = removed { div { dt { (what) } dd { (gone(now_ms, noun, removed)) } } } }
                 @if detail.revision > 1 { div { dt { "Job file" } dd { "revision " (detail.revision) } } }
                 @if !job.labels.is_empty() { div { dt { "Labels" } dd { @for (key, value) in &job.labels { span.tag { (Shown(key)) "=" (Shown(value)) } } } } }
             }
         } }
     }
+}
+
+/// What a rule removed, when, and which rule it was.
+pub fn gone(now_ms: u64, noun: &str, removed: &Removed) -> Markup {
+    html! { b { "removed" } " " (words::time(now_ms, removed.at_ms)) ": " (words::counted(removed.count, noun)) ", " (words::size(removed.bytes)) ", " (Shown(&removed.why)) }
 }
 
 /// A range, because a single number would promise too much.

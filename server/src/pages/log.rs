@@ -1,12 +1,12 @@
 //! The log of one attempt: the last lines as text, which a script replaces by a viewer of all of them.
-use dsg_schemas::api::{LogLine, LogPage};
+use dsg_schemas::api::{LogLine, LogPage, Removed};
 use dsg_schemas::ids::AttemptId;
 use dsg_schemas::wire::log::Stream;
 use maud::{Markup, html};
 
 use super::ansi;
 use super::url::SafeUrl;
-use super::words;
+use super::{job, words};
 
 /// How many lines a page shows without a script.
 pub const LINES: usize = 200;
@@ -20,9 +20,18 @@ pub struct Place {
     pub url: SafeUrl,
 }
 
-/// `page`: some of its lines, the last ones unless others were asked for. Absent where the log could not be read.
-pub fn panel(place: &Place, page: Option<&LogPage>) -> Markup {
+/// `removed`: by a rule; then there is nothing to show but that. `page`: some of its lines, the last ones unless others were asked for.
+/// Absent where the log could not be read.
+pub fn panel(now_ms: u64, place: &Place, removed: Option<&Removed>, page: Option<&LogPage>) -> Markup {
     let Place { attempt, number, url: _ } = place;
+    if let Some(removed) = removed {
+        return html! {
+            section.panel aria-labelledby="log-title" {
+                header { h2 #log-title { "Log of attempt " (number) } }
+                div.empty { p { "The logs of this job were " (job::gone(now_ms, "log", removed)) } }
+            }
+        };
+    }
     html! {
         section.panel aria-labelledby="log-title" {
             header {

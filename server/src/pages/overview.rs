@@ -34,6 +34,7 @@ pub fn page(frame: Frame<'_>, overview: &Overview, join: &str) -> Markup {
                 @if overview.jobs.is_empty() { (jobs::none_yet(frame.may(Role::Submitter))) } @else {
                     (jobs::table(frame.now_ms, overview.jobs.iter()))
                 }
+                @if !overview.removed_last_day.is_empty() { div.more { span.dim.small { "Removed by rule in the last day: " (Shown(&overview.removed_last_day)) } } }
             }
             section #overview-runners.panel data-live aria-labelledby="runners-title" {
                 header { h2 #runners-title { "Runners" } a href="/runners" { "All about them" } }

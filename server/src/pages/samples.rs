@@ -176,6 +176,8 @@ pub fn job(kind: Kind) -> JobDetail {
         held_why: None,
         gather_problem: (kind == Kind::Hostile).then(|| text(kind, "headers differ")),
         why: (kind != Kind::Typical).then(|| text(kind, "No runner is ready: the grid has none that is in touch.")),
+        logs_removed: (kind == Kind::Hostile).then(|| removed(kind)),
+        outputs_removed: None,
         failures: if kind == Kind::Empty {
             BTreeMap::new()
         } else {
@@ -188,6 +190,11 @@ pub fn job(kind: Kind) -> JobDetail {
         ),
         spec: json!({"name": text(kind, "galaxy-lensing"), "chunks": {"count": 22}, "priority": 50}),
     }
+}
+
+fn removed(kind: Kind) -> Removed {
+    let why = text(kind, "older than 30d (--keep-logs)");
+    Removed { at_ms: NOW_MS - 60 * MINUTE, why, count: 22, bytes: 5 << 20 }
 }
 
 pub fn failed(kind: Kind) -> Vec<ChunkView> {
@@ -222,6 +229,8 @@ fn attempt(kind: Kind, number: u32, reason: Option<EndReason>) -> AttemptView {
         gpus: vec![text(kind, "GPU-5c2d7a10-11e0-4a7e")],
         image_id: Some(text(kind, "sha256:0123456789abcdef")),
         outputs: files(kind),
+        log_removed: None,
+        outputs_removed: (kind == Kind::Hostile && number == 1).then(|| removed(kind)),
         accepted: false,
     }
 }
@@ -373,6 +382,7 @@ pub fn overview(kind: Kind) -> Overview {
         jobs: jobs(kind).into_iter().take(20).collect(),
         waiting: tally(kind).waiting,
         active: tally(kind).active(),
+        removed_last_day: if kind == Kind::Typical { "logs of 3 jobs, all of 1 job".to_owned() } else { String::new() },
     }
 }
 

@@ -19,16 +19,21 @@ gather: {mode: csv, from: table, output: all}
 ";
 
 impl Grid {
-    async fn fetch(&self, path: &str, headers: &[(header::HeaderName, &str)]) -> Response {
+    pub(super) async fn fetch(&self, path: &str, headers: &[(header::HeaderName, &str)]) -> Response {
         let request = self.http.get(format!("{}{path}", self.server.url)).bearer_auth(&self.token);
         let request = headers.iter().fold(request, |request, (name, value)| request.header(name, *value));
         request.send().await.expect("an answer")
     }
-    async fn put(&self, token: &str, hash: BlobHash, offset: u64, size: usize, bytes: &[u8]) -> Response {
+    pub(super) async fn put(&self, token: &str, hash: BlobHash, offset: u64, size: usize, bytes: &[u8]) -> Response {
         let path = format!("{}/api/v1/blobs/sha256/{hash}?offset={offset}&size={size}", self.server.url);
         self.http.put(path).bearer_auth(token).body(bytes.to_vec()).send().await.expect("an answer")
     }
-    async fn append(&self, runner: &Runner, attempt: AttemptId, pieces: &[(Stream, u64, &[u8])]) -> Response {
+    pub(super) async fn append(
+        &self,
+        runner: &Runner,
+        attempt: AttemptId,
+        pieces: &[(Stream, u64, &[u8])],
+    ) -> Response {
         let mut batch = Vec::new();
         for (stream, offset, bytes) in pieces {
             log::push(&mut batch, &Piece { stream: *stream, time_ms: 1, offset: *offset, bytes });
@@ -53,7 +58,7 @@ impl Grid {
         }
         runner.sync(self, reports).await;
     }
-    async fn ended(&self, job: JobId) -> dsg_schemas::api::JobDetail {
+    pub(super) async fn ended(&self, job: JobId) -> dsg_schemas::api::JobDetail {
         loop {
             let detail = self.job(job).await;
             if detail.job.state.is_final() {

@@ -31,7 +31,13 @@ impl Grid {
         Grid::on(tempfile::tempdir().expect("a directory")).await
     }
     pub async fn on(data: TempDir) -> Grid {
-        let server = dsg_server::start(Config::local(data.path())).await.expect("a server");
+        Grid::with(data, |_| {}).await
+    }
+    /// Set up in another way than usual.
+    pub async fn with(data: TempDir, change: impl FnOnce(&mut Config)) -> Grid {
+        let mut config = Config::local(data.path());
+        change(&mut config);
+        let server = dsg_server::start(config).await.expect("a server");
         let token = server.admin_token.clone();
         let http = client();
         Grid { server, data, http, token }

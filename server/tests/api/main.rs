@@ -8,5 +8,6 @@ mod lists;
 mod outputs;
 mod problems;
 mod restart;
+mod retention;
 mod sweep;
 mod tls;

@@ -6,6 +6,7 @@ mod first_start;
 mod jobs;
 mod looking;
 mod results;
+mod retention;
 mod runners;
 mod submit;
 mod tokens;

@@ -104,6 +104,9 @@ pub struct Job {
     #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "forms::gather")]
     #[schemars(schema_with = "forms::gather_schema")]
     pub gather: Vec<Gather>,
+    /// How long what it left is kept, from its end on. Not longer than the server allows; without a word here as long as it allows.
+    #[serde(default, skip_serializing_if = "Retention::is_empty")]
+    pub retention: Retention,
 }
 
 fn default_priority() -> u8 {
@@ -206,6 +209,25 @@ fn ten_seconds() -> Millis {
 impl Default for Timeouts {
     fn default() -> Timeouts {
         Timeouts { run: None, stall: None, queue: None, job: None, grace: ten_seconds() }
+    }
+}
+
+/// Times after which something of an ended job is removed. Its row, and with it what the job was, stays longer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Retention {
+    /// What its containers wrote to stdout and stderr.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub logs: Option<Millis>,
+    /// The files that its chunks left and what was gathered from them. Then only all of it can be run again, not a part.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outputs: Option<Millis>,
+}
+
+impl Retention {
+    pub fn is_empty(&self) -> bool {
+        let Retention { logs, outputs } = self;
+        logs.is_none() && outputs.is_none()
     }
 }
 

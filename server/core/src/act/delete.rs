@@ -12,12 +12,16 @@ impl Grid {
             return Err(Refusal::NotEnded(id));
         }
         // Containers that are still being stopped keep what they reserve, but write no row any more.
-        let ours = self.attempts.values().filter(|live| live.row.chunk.job == id).map(|live| live.row.id);
-        let ours: Vec<AttemptId> = ours.collect();
-        ours.into_iter().for_each(|attempt| self.fence(attempt));
+        self.fence_all(id);
         self.requests.remove(id);
         self.changes.visited.insert(id);
         self.changes.removed_jobs.push(id);
         acted(1, format!("job {id} is deleted"))
+    }
+
+    pub(super) fn fence_all(&mut self, id: JobId) {
+        let ours = self.attempts.values().filter(|live| live.row.chunk.job == id).map(|live| live.row.id);
+        let ours: Vec<AttemptId> = ours.collect();
+        ours.into_iter().for_each(|attempt| self.fence(attempt));
     }
 }

@@ -54,10 +54,11 @@ impl Grid {
             job_timeout_ms,
             main,
             gather,
+            retention,
             spec,
         } = submission;
         (row.name, row.labels, row.image, row.priority) = (name, labels, image, priority);
-        (row.job_timeout_ms, row.main, row.gather) = (job_timeout_ms, main, gather);
+        (row.job_timeout_ms, row.main, row.gather, row.retention) = (job_timeout_ms, main, gather, retention);
         if let Some(run) = row.gather.as_mut().and_then(|gather| gather.run.as_mut()) {
             run.chunks = 1;
         }

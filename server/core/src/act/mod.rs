@@ -1,7 +1,8 @@
-//! Acts: what people do to the grid, and the one thing that the server does itself. Doing the same twice has one effect.
+//! Acts: what people do to the grid, and what the server does itself. Doing the same twice has one effect.
 mod cancel;
 mod delete;
 mod edit;
+mod expire;
 mod hold;
 mod limit;
 mod retry;
@@ -17,6 +18,7 @@ impl Grid {
         let (who, act) = match act {
             Act::Edit(edit) => return self.edit(now, edit),
             Act::Gathered { job, result } => return Ok(self.gathered(now, job, result)),
+            Act::Expire(expire) => return self.expire(now, expire),
             Act::Person { who, act } => (who, act),
         };
         match act {

@@ -23,6 +23,12 @@ impl Grid {
         if matches!(which, Retries::All) && !ended {
             return Err(Refusal::NotEnded(id));
         }
+        // What succeeded would not be run again, and what it left is gone.
+        if let Some(removed) = job.row.outputs_removed().filter(|_| !matches!(which, Retries::All))
+            && job.row.tally.succeeded > 0
+        {
+            return Err(Refusal::OutputsRemoved { job: id, why: removed.why.clone() });
+        }
         if let Retries::Chunks(chunks) = &which {
             let gone = gone(job, chunks);
             if !gone.is_empty() {
@@ -92,6 +98,7 @@ impl Grid {
         job.row.why = None;
         job.row.ended_ms = None;
         job.row.retried_ms = Some(now);
+        job.row.ran_again();
         if job.row.tally.succeeded == 0 {
             job.row.first_chunks = FirstChunks::default();
         }

@@ -1,7 +1,9 @@
 //! Plays one scenario: fake runners, a clock, and rows that are committed after each event.
 use std::collections::BTreeMap;
 
-use dsg_core::{Act, Answer, Edit, Event, Grown, Join, Millis, Orders, Refusal, Report, Sync};
+use dsg_core::{
+    Act, Answer, Edit, Event, Expire, Expired, Grown, Join, Key, Millis, Orders, Refusal, Report, Row, Sync,
+};
 use dsg_schemas::api::{Act as PersonsAct, Retries};
 use dsg_schemas::ids::{AttemptId, ChunkId, JobId, RunnerId, SessionId};
 use dsg_schemas::reason::EndReason;
@@ -125,6 +127,7 @@ impl Play {
                 });
             }
             "gathered" => self.gathered(job(), &words),
+            "expire" => self.expire(job(), &words),
             _ => self.question(command, first, &words, at),
         }
     }
@@ -298,6 +301,25 @@ impl Play {
         };
         match self.apply(Event::Act(Act::Gathered { job, result })) {
             Ok(Answer::Acted(acted)) => self.out.push(acted.message),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn expire(&mut self, job: JobId, words: &Words) {
+        let what = match words.0.get(1).copied() {
+            Some("logs") => Expired::Logs { count: 1, bytes: 10 },
+            Some("outputs") => Expired::Outputs { count: 1, bytes: 10 },
+            Some("none") => Expired::Outputs { count: 0, bytes: 0 },
+            _ => Expired::Job,
+        };
+        let ended_ms = match self.shell.disk.rows.get(&Key::Job(job)) {
+            Some(Row::Job(row)) => row.ended_ms.unwrap_or_default() - u64::from(words.has("stale")),
+            _ => 0,
+        };
+        let why = "older than 30d".to_owned();
+        match self.apply(Event::Act(Act::Expire(Expire { job, ended_ms, what, why }))) {
+            Ok(Answer::Acted(acted)) => self.out.push(acted.message),
+            Err(refusal) => self.out.push(format!("refused: {refusal}")),
             other => panic!("{other:?}"),
         }
     }

@@ -87,6 +87,9 @@ pub fn job(disk: &Disk, id: JobId) -> Vec<String> {
         let failures: Vec<String> = row.failures.iter().map(|(reason, count)| format!("{count} {reason}")).collect();
         lines.push(format!("failures: {}", failures.join(", ")));
     }
+    for (what, removed) in [("logs", row.logs_removed()), ("outputs", row.outputs_removed())] {
+        lines.extend(removed.map(|removed| format!("{what} removed: {}", removed.why)));
+    }
     lines
 }
 

@@ -175,6 +175,7 @@ pub fn submission(words: &Words) -> Submission {
         job_timeout_ms: words.duration("job_timeout"),
         main: policy(words),
         gather,
+        retention: Default::default(),
         spec: Vec::new().into(),
     }
 }

@@ -85,6 +85,7 @@ pub fn submission(dice: &mut Dice, number: u64) -> Submission {
         },
         main: stage(dice, chunks),
         gather,
+        retention: Default::default(),
         spec: Vec::new().into(),
     }
 }

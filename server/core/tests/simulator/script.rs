@@ -116,8 +116,8 @@ fn command(fakes: &mut BTreeMap<RunnerId, Fake>, event: &Event) -> Option<String
         Event::Act(Act::Gathered { job, result: Err(why) }) => {
             format!("gathered {job} problem={}", why.replace(' ', "_"))
         }
-        // The simulated people do not edit.
-        Event::Act(Act::Edit(_)) => return None,
+        // The simulated people do not edit, and no rule removes anything.
+        Event::Act(Act::Edit(_) | Act::Expire(_)) => return None,
         Event::Act(Act::Person { act, .. }) => match act {
             PersonsAct::Cancel { job } => format!("cancel {job}"),
             PersonsAct::Hold { job } => format!("hold {job}"),

@@ -1,0 +1,62 @@
+//! Which bytes a sweep keeps.
+use std::time::Duration;
+
+use dsg_core::event::{Act, Answer, Event, Join, Report, Sync};
+use dsg_schemas::api::{Submit, Upload};
+use dsg_schemas::reason::EndReason;
+use dsg_schemas::wire::{AttemptReport, Ended, Facts, Phase, StoredFile};
+
+use super::bytes::spoken;
+use crate::Config;
+use crate::blobs::BlobHash;
+
+/// What a sweep would keep: uploads, outputs of attempts and gathered files; not what was only uploaded.
+#[tokio::test]
+async fn everything_that_a_row_speaks_of_is_kept() {
+    let data = tempfile::tempdir().expect("a directory");
+    let server = crate::start(Config::local(data.path())).await.expect("a server");
+    let app = server.app.clone();
+    let blob = |text: &str| app.blobs.write(text.as_bytes()).expect("stored");
+    let file = |text: &str| {
+        let (hash, size) = blob(text);
+        StoredFile { name: "o".into(), file: "o".into(), size, sha256: hash.to_string() }
+    };
+    let (upload, size) = blob("rows\n1\n");
+    let (output, joined, stray) = (file("output"), file("joined"), file("stray"));
+    let spec = "name: n\nimage: i\ncommand: [c]\nchunks: {rows: {from: 'upload:t.csv'}}\noutputs: [{name: o, path: /out/o}]\ngather: {mode: concat, from: o, output: all}\n";
+    let uploads = [("t.csv".to_owned(), Upload { size, sha256: upload.to_string() })].into();
+    let submit = Submit { spec: spec.to_owned(), uploads, ..Submit::default() };
+    let caller =
+        crate::auth::Caller { name: "mara".into(), role: dsg_schemas::api::Role::Admin, runner: None, token: None };
+    let job = crate::api::submit::submitted(&app, &caller, submit).await.expect("a job").job;
+    let enrol = Join::Enrol { name: "ada".into(), credential_sha256: "x".into() };
+    let Ok(Answer::Enrolled { runner, .. }) = app.engine.apply(Event::Join(enrol)).await else { panic!("enrolled") };
+    let facts = Facts { cpus_milli: 8000, memory_bytes: 8 << 30, disk_bytes: 1 << 40, ..Facts::default() };
+    let hello =
+        Join::Hello { runner, nonce: "n".into(), host: "h".into(), version: "v".into(), facts: Box::new(facts) };
+    let Ok(Answer::Session { session, .. }) = app.engine.apply(Event::Join(hello)).await else { panic!("a session") };
+    let sync = async |seq, attempts| {
+        let report = Report { attempts, ..Report::default() };
+        let sync = Sync { runner, session, seq, report: Some(report) };
+        match app.engine.apply(Event::Sync(sync)).await {
+            Ok(Answer::Orders(orders)) => orders,
+            other => panic!("{other:?}"),
+        }
+    };
+    let attempt = sync(1, Vec::new()).await.start[0].attempt;
+    let ended = Ended { outputs: vec![output.clone()], ..Ended::before_start(EndReason::Succeeded, "") };
+    sync(2, vec![AttemptReport { attempt, phase: Phase::Ended(Box::new(ended)) }]).await;
+    let gathered = Event::Act(Act::Gathered { job, result: Ok(vec![joined.clone()]) });
+    // The server's own gather may have been faster; its file has the same right to stay.
+    let _ = app.engine.apply(gathered).await;
+
+    let keep = app.store.read(spoken).expect("read").kept;
+    let kept = |file: &StoredFile| file.sha256.parse::<BlobHash>().is_ok_and(|hash| keep.contains(&hash.0));
+    assert!(keep.contains(&upload.0) && kept(&output) && !kept(&stray));
+    let gathered = app.store.read(|rows| rows.job(job)).expect("read").expect("a job").gathered;
+    assert!(!gathered.is_empty() && gathered.iter().all(kept));
+    app.blobs.sweep(&keep, |_| Duration::ZERO).expect("swept");
+    let there = |file: &StoredFile| app.blobs.has(file.sha256.parse().expect("a hash"), file.size);
+    assert!(there(&output) && !there(&stray));
+    server.stop().await;
+}
