@@ -8,6 +8,7 @@ use dsg_schemas::units::{Bytes, Millis};
 use crate::command::Command;
 use crate::config::{Config, Tls};
 use crate::retention::Rules;
+use crate::watermark::{Mark, Measure};
 
 /// The server of DSG: takes jobs, splits them into chunks, gives them to runners, and shows what happens.
 #[derive(Debug, Parser)]
@@ -42,6 +43,12 @@ pub struct Options {
     /// After how long what somebody used counts half when the next one is chosen, as in 12h; 0s: only what they use now counts
     #[arg(long, env = "DSG_FAIR_SHARE_HALF_LIFE", default_value = "1d", value_name = "TIME")]
     pub fair_share_half_life: Millis,
+    /// With less free space no files are uploaded, and a banner says so: a share of the disk, an amount, or the lesser of both
+    #[arg(long, env = "DSG_DISK_LOW", default_value_t = Mark::LOW, value_name = "MARK")]
+    pub disk_low: Mark,
+    /// With less free space nothing new starts; what runs goes on
+    #[arg(long, env = "DSG_DISK_CRITICAL", default_value_t = Mark::CRITICAL, value_name = "MARK")]
+    pub disk_critical: Mark,
     #[command(flatten)]
     pub keep: Keep,
     /// Log as JSON lines
@@ -107,6 +114,9 @@ impl Options {
             cache_bytes: (self.cache_mib as usize) << 20,
             fair_share_half_life_ms: self.fair_share_half_life.0,
             keep: self.keep.rules(),
+            disk_low: self.disk_low,
+            disk_critical: self.disk_critical,
+            measure: Measure::of_the_system(),
         })
     }
 }

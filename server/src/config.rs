@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use dsg_core::HALF_LIFE_MS;
 
 use crate::retention::Rules;
+use crate::watermark::{Mark, Measure};
 
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -19,6 +20,10 @@ pub struct Config {
     pub fair_share_half_life_ms: u64,
     /// What is removed by itself, and when.
     pub keep: Rules,
+    /// Below this much free space nothing is uploaded, and below the other one nothing starts.
+    pub disk_low: Mark,
+    pub disk_critical: Mark,
+    pub measure: Measure,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,6 +47,9 @@ impl Config {
             cache_bytes: 32 << 20,
             fair_share_half_life_ms: HALF_LIFE_MS,
             keep: Rules::default(),
+            disk_low: Mark::LOW,
+            disk_critical: Mark::CRITICAL,
+            measure: Measure::of_the_system(),
         }
     }
 

@@ -4,18 +4,18 @@ use std::time::Duration;
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::app::{App, Shared};
+use crate::config::Config;
 use crate::engine::{DISK_FULL, LogDue};
 use crate::failure::Failure;
 use crate::retention::sweep_blobs;
 use crate::store::{StoreError, Taken};
+use crate::watermark;
 
-const DISK_EVERY: Duration = Duration::from_secs(30);
+const DISK_EVERY: Duration = Duration::from_secs(5);
 /// Blobs are looked through so often.
 const SWEEP_EVERY: Duration = Duration::from_secs(6 * 3600);
 /// Those that a rule took must not have been asked for within this time.
 const ASKED_FOR: Duration = Duration::from_secs(3600);
-/// Below this the disk is called nearly full.
-const FREE_BYTES: u64 = 2 << 30;
 /// From here on a commit finds room again.
 const SOME_BYTES: u64 = 16 << 20;
 /// How often it is asked whether a snapshot is due, which is cheap.
@@ -39,10 +39,11 @@ pub async fn keep_logs(app: App, mut due: UnboundedReceiver<LogDue>) {
 
 pub async fn keep(app: App) {
     let mut disk = tokio::time::interval(DISK_EVERY);
+    let mut stopped = false;
     let mut sweep = tokio::time::interval_at(tokio::time::Instant::now() + SWEEP_EVERY, SWEEP_EVERY);
     loop {
         tokio::select! {
-            _ = disk.tick() => look_at_disk(&app),
+            _ = disk.tick() => stopped = look_at_disk(&app, stopped).await,
             _ = sweep.tick() => if let Err(failure) = sweep_blobs(&app, ASKED_FOR).await {
                 tracing::error!(detail = ?failure.0.detail, "unused blobs could not be removed");
             },
@@ -91,23 +92,38 @@ async fn take_snapshot(app: &Shared, up_for: Duration) {
     }
 }
 
-fn look_at_disk(app: &Shared) {
-    let free = rustix::fs::statvfs(&app.config.data).map(|disk| disk.f_bavail.saturating_mul(disk.f_frsize));
-    if free.is_ok_and(|free| free > SOME_BYTES) {
+/// Answers whether nothing may start, so that the engine thread is told only when that changes.
+pub async fn look_at_disk(app: &Shared, stopped: bool) -> bool {
+    let Config { data, disk_low, disk_critical, .. } = &app.config;
+    let space = match app.space() {
+        Ok(space) => space,
+        Err(error) => {
+            tracing::warn!(%error, "cannot see how full the disk is");
+            return stopped;
+        }
+    };
+    if space.free_bytes > SOME_BYTES {
         app.banners.hide(DISK_FULL);
     }
-    match free {
-        Ok(free) if free < FREE_BYTES => app.banners.show(
-            "disk",
-            format!(
-                "The disk of the server is nearly full ({} MiB left in {}). Delete old jobs, or give it more space.",
-                free >> 20,
-                app.config.data.display()
-            ),
-        ),
-        Ok(_) => app.banners.hide("disk"),
-        Err(error) => tracing::warn!(%error, "cannot see how full the disk is"),
+    let level = watermark::level(space, *disk_low, *disk_critical);
+    let (banner, why) = watermark::told(level, space, *disk_low, *disk_critical, data);
+    match banner {
+        Some(banner) => app.banners.show("disk", banner),
+        None => app.banners.hide("disk"),
     }
+    let stops = why.is_some();
+    if stops != stopped {
+        let free_mib = space.free_bytes >> 20;
+        match stops {
+            true => tracing::warn!(free_mib, "the disk is almost full: nothing new starts"),
+            false => tracing::info!(free_mib, "the disk has space again: what waits may start"),
+        }
+    }
+    // While it is stopped the figures in the sentence change.
+    if (stops || stopped) && app.engine.stop_starts(why).await.is_err() {
+        return stopped;
+    }
+    stops
 }
 
 #[cfg(test)]

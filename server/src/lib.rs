@@ -23,6 +23,7 @@ pub mod server;
 pub mod store;
 pub mod tls;
 pub mod views;
+pub mod watermark;
 pub mod web;
 
 pub use config::{Config, Tls};

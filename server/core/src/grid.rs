@@ -30,6 +30,8 @@ pub struct Grid {
     pub(crate) timers: BTreeSet<(Millis, Timer)>,
     /// Jobs whose server steps are due and not yet announced.
     pub(crate) gather_due: BTreeSet<JobId>,
+    /// Why nothing starts, if nothing may; memory only.
+    pub(crate) no_starts: Option<String>,
     /// What this event changed and must be written.
     pub(crate) changes: Changes,
 }
@@ -147,6 +149,11 @@ impl Grid {
     /// After how long a past use counts half in the order of owners; 0: the past does not count.
     pub fn set_half_life(&mut self, half_life_ms: Millis) {
         self.queue.shares_mut().set_half_life(half_life_ms);
+    }
+
+    /// With a reason no attempt starts from now on; without one they may again. What runs goes on.
+    pub fn stop_starts(&mut self, why: Option<String>) {
+        self.no_starts = why;
     }
 
     /// An ended job leaves memory; its rows stay.

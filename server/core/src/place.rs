@@ -46,6 +46,9 @@ enum Next {
 impl Grid {
     pub(crate) fn place(&mut self, now: Millis, runner: RunnerId) -> Vec<Start> {
         let mut starts = Vec::new();
+        if self.no_starts.is_some() {
+            return starts;
+        }
         let mut pass = Pass::default();
         while starts.len() < STARTS
             && let Some(chunk) = self.next_for(now, runner, &mut pass)

@@ -13,8 +13,9 @@ use tokio::io::{AsyncReadExt, AsyncSeekExt};
 use tokio_util::io::ReaderStream;
 
 use crate::app::App;
+use crate::auth::Caller;
 use crate::blobs::serve::{Answer, Served};
-use crate::blobs::{BlobError, BlobHash};
+use crate::blobs::{BlobError, BlobHash, drain};
 use crate::failure::{Failure, Reply};
 use crate::web::{Ask, In, Json};
 
@@ -81,6 +82,7 @@ pub async fn get(
 /// Takes a piece. The answer says where to go on; 409 with the same content if this piece began elsewhere.
 pub async fn put(
     State(app): State<App>,
+    caller: Caller,
     In(hash): In<String>,
     Ask(Place { offset, size }): Ask<Place>,
     body: Body,
@@ -90,6 +92,13 @@ pub async fn put(
         return Err(Failure::bad_request(format!("the piece begins at {offset}, behind the blob's end at {size}")));
     }
     let limited = Body::new(Limited::new(body, 2 * BLOB_PIECE_BYTES as usize));
+    // Results of what runs are taken as long as they fit.
+    if caller.runner.is_none()
+        && let Err(low) = app.room_for_uploads()
+    {
+        drain(limited.into_data_stream()).await;
+        return Err(low);
+    }
     let (status, have): (StatusCode, BlobHave) =
         match app.blobs.piece(hash, offset, size, limited.into_data_stream()).await {
             Ok(have) => (StatusCode::OK, have),

@@ -53,7 +53,7 @@ pub async fn submit(
 pub async fn submitted(app: &Shared, caller: &Caller, submit: Submit) -> Reply<Submitted> {
     // Two people who happen to choose the same word mean two jobs.
     let request = submit.request.as_ref().map(|request| format!("{}/{request}", caller.name));
-    all_uploaded(&app.blobs, &submit.uploads)?;
+    may_bring(app, &submit.uploads)?;
     let plan = plan(app, submit).await?;
     store_table(app, &plan).await?;
     let warnings = warnings(app, &plan).await?;
@@ -81,7 +81,7 @@ pub async fn edit(
 pub async fn edited(app: &Shared, caller: &Caller, job: JobId, edit: EditJob) -> Reply<Edited> {
     let EditJob { spec, set, uploads, release, again } = edit;
     acts::may_touch(app, caller, job).await?;
-    all_uploaded(&app.blobs, &uploads)?;
+    may_bring(app, &uploads)?;
     let before = app.plan(job).await?;
     let plan = plan(app, Submit { spec, set, uploads, request: None }).await?;
     let other_work = !plan.does_the_same_as(&before);
@@ -144,6 +144,14 @@ fn content(blobs: &BlobStore, uploads: &Uploads, path: &str) -> std::io::Result<
     let (mut file, _) = blobs.read(hash).map_err(Error::other)?;
     file.read_to_end(&mut bytes)?;
     Ok(bytes)
+}
+
+/// Files that a job brings along must be there, and are taken only while there is space.
+fn may_bring(app: &Shared, uploads: &Uploads) -> Reply<()> {
+    if !uploads.is_empty() {
+        app.room_for_uploads()?;
+    }
+    all_uploaded(&app.blobs, uploads)
 }
 
 /// A job must not wait for files that never come.

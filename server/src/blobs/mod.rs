@@ -13,4 +13,5 @@ mod tests;
 pub use hash::{BlobHash, NotAHash};
 pub use store::{BlobError, BlobStore};
 pub use sweep::Swept;
+pub use upload::drain;
 pub use writer::BlobWriter;

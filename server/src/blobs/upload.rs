@@ -174,7 +174,7 @@ impl BlobStore {
 }
 
 /// A client that is still sending hears no answer, only that its connection broke: so it sends to the end, to nobody.
-async fn drain<E>(mut body: impl Stream<Item = Result<Bytes, E>> + Unpin) {
+pub async fn drain<E>(mut body: impl Stream<Item = Result<Bytes, E>> + Unpin) {
     while let Ok(Some(Ok(_))) = tokio::time::timeout(SILENCE, body.next()).await {}
 }
 

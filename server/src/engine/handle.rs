@@ -51,6 +51,10 @@ impl Engine {
         });
         answer.await?
     }
+    /// With a reason nothing new starts, without one it may again; what runs goes on.
+    pub async fn stop_starts(&self, why: Option<String>) -> Result<(), Refused> {
+        self.call(|reply| Message::StopStarts(why, reply)).await
+    }
     /// What everybody may see without asking the thread; renewed at most every 200 ms.
     pub fn summary(&self) -> Arc<Summary> {
         self.summary.borrow().clone()

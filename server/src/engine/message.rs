@@ -22,6 +22,8 @@ pub enum Message {
     Book(Change),
     /// Looks at the grid.
     Ask(Question),
+    /// With a reason: no attempt starts from now on. Without one: they may again.
+    StopStarts(Option<String>, oneshot::Sender<()>),
     /// Ends the thread once everything before it is done.
     Stop,
 }

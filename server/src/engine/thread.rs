@@ -99,6 +99,7 @@ pub fn start(
         reopen_at: Instant::now(),
         half_life_ms,
         turned_ms: clock.now_ms(),
+        no_starts: None,
     };
     thread.publish_book();
     thread.publish();
@@ -172,6 +173,8 @@ struct Thread {
     half_life_ms: u64,
     /// When the loop last turned.
     turned_ms: u64,
+    /// Why nothing starts, if nothing may.
+    no_starts: Option<String>,
 }
 
 /// A grid that panicked half-way is not to be trusted, and must not be written: the rows on disk are whole.
@@ -268,6 +271,18 @@ impl Thread {
                 if let Some(state) = &self.state {
                     batch.answers.push(question(&state.grid, self.clock.now_ms()));
                 }
+            }
+            Message::StopStarts(why, reply) => {
+                if self.no_starts.is_some() && why.is_none() {
+                    self.work.send_modify(|count| *count += 1);
+                }
+                self.no_starts = why;
+                if let Some(state) = &mut self.state {
+                    state.grid.stop_starts(self.no_starts.clone());
+                }
+                self.stale = true;
+                // A caller that went away needs no answer.
+                let _ = reply.send(());
             }
             // The loop has seen to it.
             Message::Stop => {}
@@ -420,7 +435,8 @@ impl Thread {
         }
         let stored = self.store.reopen().and_then(|()| State::read(&self.store)).map_err(StartError::from);
         match stored.and_then(|stored| State::new(stored, self.clock.now_ms(), self.half_life_ms)) {
-            Ok(state) => {
+            Ok(mut state) => {
+                state.grid.stop_starts(self.no_starts.clone());
                 self.state = Some(state);
                 self.banners.hide("store");
                 self.publish_book();

@@ -11,3 +11,4 @@ mod restart;
 mod retention;
 mod sweep;
 mod tls;
+mod watermark;

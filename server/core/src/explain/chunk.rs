@@ -55,6 +55,9 @@ impl Grid {
 
     /// What keeps a waiting chunk from being offered to any runner.
     fn before_placing(&self, now: Millis, job: &Job, chunk: ChunkId) -> Option<String> {
+        if self.no_starts.is_some() {
+            return self.no_starts.clone();
+        }
         let stage = job.stage(chunk.stage)?;
         if let Some(at) = stage.resting.get(&chunk.index).filter(|at| **at > now) {
             let row = job.chunk(chunk)?;

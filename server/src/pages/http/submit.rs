@@ -129,6 +129,7 @@ fn read_form(app: &Shared, kind: &str, bytes: &Bytes) -> Reply<(Draft, String)> 
     }
     for part in parts.get("files").into_iter().flatten() {
         let Some(name) = part.file.filter(|name| !name.is_empty()) else { continue };
+        app.room_for_uploads()?;
         let (hash, size) = app.blobs.write(part.bytes)?;
         draft.uploads.insert(name.to_owned(), Upload { size, sha256: hash.to_string() });
     }
