@@ -115,16 +115,17 @@ impl Agent {
 
     /// Whether that was the last step.
     fn carry_out(&mut self, step: Step, requests: &mut Requests) -> bool {
+        let within = Duration::from_millis(self.plan.call_ms());
         match step {
             Step::Hello => {
                 let (link, hello) = (self.shared.link.clone(), self.hello());
-                requests.send(async move { Reply::Hello(link.hello(&hello).await) });
+                requests.send(async move { Reply::Hello(link.hello(&hello, within).await) });
             }
             Step::Sync(mut sync) => {
                 sync.load = (self.load)();
                 sync.load.disk_free_bytes = self.health.borrow().disk_free_bytes;
                 let link = self.shared.link.clone();
-                requests.send(async move { Reply::Sync(sync.seq, link.sync(&sync).await) });
+                requests.send(async move { Reply::Sync(sync.seq, link.sync(&sync, within).await) });
             }
             Step::Start(order) => {
                 tracing::debug!(attempt = %order.attempt, chunk = %order.chunk, "taken");

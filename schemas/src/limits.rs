@@ -38,9 +38,13 @@ pub const OUTPUT_FILES: usize = 10_000;
 pub const GATHER_FILES: usize = 10_000;
 /// Rows of one page of a list.
 pub const PAGE_ROWS: usize = 200;
-/// How long a lease lasts without a sync, and how often runners sync while they hold something.
+/// How long a lease lasts without a sync, unless the server is told otherwise.
 pub const LEASE_MS: u64 = 60_000;
-pub const RENEW_MS: u64 = 15_000;
+/// Shorter, and a busy machine looks like a lost one; longer, and nobody waits for it.
+pub const LEASE_MIN_MS: u64 = 2_000;
+pub const LEASE_MAX_MS: u64 = 3_600_000;
+/// Runners sync so many times in a lease while they hold something: one good sync in a bad hour keeps what is held.
+pub const RENEWALS: u64 = 4;
 /// How long an idle sync is held open by the server.
 pub const SYNC_WAIT_MS: u64 = 20_000;
 /// Processes in one container: bounds a fork bomb, far above honest use.

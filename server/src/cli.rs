@@ -3,6 +3,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::Parser;
+use dsg_schemas::limits::{LEASE_MAX_MS, LEASE_MIN_MS};
 use dsg_schemas::units::{Bytes, Millis};
 
 use crate::command::Command;
@@ -43,6 +44,10 @@ pub struct Options {
     /// After how long what somebody used counts half when the next one is chosen, as in 12h; 0s: only what they use now counts
     #[arg(long, env = "DSG_FAIR_SHARE_HALF_LIFE", default_value = "1d", value_name = "TIME")]
     pub fair_share_half_life: Millis,
+    /// How long a runner may be silent before its chunks are given to others; shorter finds lost runners sooner, but takes a slow
+    /// network for one
+    #[arg(long, env = "DSG_LEASE", default_value = "60s", value_name = "TIME", value_parser = lease)]
+    pub lease: Millis,
     /// With less free space no files are uploaded, and a banner says so: a share of the disk, an amount, or the lesser of both
     #[arg(long, env = "DSG_DISK_LOW", default_value_t = Mark::LOW, value_name = "MARK")]
     pub disk_low: Mark,
@@ -90,6 +95,15 @@ impl Keep {
     }
 }
 
+fn lease(text: &str) -> Result<Millis, String> {
+    let lease: Millis = text.parse().map_err(|error| format!("{error}"))?;
+    if (LEASE_MIN_MS..=LEASE_MAX_MS).contains(&lease.0) {
+        return Ok(lease);
+    }
+    let (least, most) = (Millis(LEASE_MIN_MS), Millis(LEASE_MAX_MS));
+    Err(format!("a lease lasts from {least} to {most}: shorter, and every hiccup of a network costs attempts"))
+}
+
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "--plain-http needs a loopback address, as in --listen 127.0.0.1:8420; {0} can be reached by others: leave the flag out, or say --insecure-http"
@@ -117,6 +131,7 @@ impl Options {
             disk_low: self.disk_low,
             disk_critical: self.disk_critical,
             measure: Measure::of_the_system(),
+            lease_ms: self.lease.0,
         })
     }
 }
@@ -158,5 +173,14 @@ mod tests {
         assert_eq!(keep(all), Ok(rules));
         assert!(keep("dsg-server --keep-logs 30").is_err_and(|error| error.contains("not a duration")));
         assert!(keep("dsg-server --keep-failed 0").is_err());
+    }
+
+    #[test]
+    fn a_lease_is_neither_a_blink_nor_a_day() {
+        assert_eq!(parse("dsg-server").map(|config| config.lease_ms), Ok(60_000));
+        assert_eq!(parse("dsg-server --lease 3s").map(|config| config.lease_ms), Ok(3_000));
+        for wrong in ["1s", "2h", "soon"] {
+            assert!(parse(&format!("dsg-server --lease {wrong}")).is_err(), "{wrong}");
+        }
     }
 }

@@ -3,6 +3,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use dsg_core::HALF_LIFE_MS;
+use dsg_schemas::limits::LEASE_MS;
 
 use crate::retention::Rules;
 use crate::watermark::{Mark, Measure};
@@ -24,6 +25,8 @@ pub struct Config {
     pub disk_low: Mark,
     pub disk_critical: Mark,
     pub measure: Measure,
+    /// How long a runner may be silent before its chunks wait again.
+    pub lease_ms: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,6 +53,7 @@ impl Config {
             disk_low: Mark::LOW,
             disk_critical: Mark::CRITICAL,
             measure: Measure::of_the_system(),
+            lease_ms: LEASE_MS,
         }
     }
 

@@ -96,9 +96,9 @@ pub async fn start(config: Config) -> Result<Server, StartError> {
     let (logs_due, due_logs) = mpsc::unbounded_channel();
     let (doors, banners) = (Arc::new(Doors::default()), Arc::new(Banners::default()));
     let outbox = Outbox { gather, logs: logs_due };
-    let half_life_ms = config.fair_share_half_life_ms;
+    let settings = engine::Settings { half_life_ms: config.fair_share_half_life_ms, lease_ms: config.lease_ms };
     let (engine, clock, thread) =
-        engine::start(store.clone(), Clock::start, doors.clone(), banners.clone(), outbox, half_life_ms)?;
+        engine::start(store.clone(), Clock::start, doors.clone(), banners.clone(), outbox, settings)?;
     if certificates.is_none() && !address.ip().is_loopback() {
         banners.show("http", "This server speaks plain HTTP: everybody on the network can read tokens. Start it without --insecure-http.");
     }

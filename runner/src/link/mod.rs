@@ -38,12 +38,13 @@ impl Link {
         Ok(Link { client, base: identity.server.clone(), credential: identity.credential.clone() })
     }
 
-    pub async fn hello(&self, request: &HelloRequest) -> Result<HelloAnswer, LinkError> {
-        answer(self.post("runners/me/hello").json(request).timeout(CALL)).await
+    pub async fn hello(&self, request: &HelloRequest, within: Duration) -> Result<HelloAnswer, LinkError> {
+        answer(self.post("runners/me/hello").json(request).timeout(within)).await
     }
 
-    pub async fn sync(&self, request: &SyncRequest) -> Result<SyncAnswer, LinkError> {
-        let deadline = CALL + Duration::from_millis(request.wait_ms);
+    /// `within`: beside the time for which the server may hold the answer.
+    pub async fn sync(&self, request: &SyncRequest, within: Duration) -> Result<SyncAnswer, LinkError> {
+        let deadline = within + Duration::from_millis(request.wait_ms);
         answer(self.post("runners/me/sync").json(request).timeout(deadline)).await
     }
 

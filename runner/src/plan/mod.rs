@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
 use dsg_schemas::ids::{AttemptId, SessionId};
-use dsg_schemas::limits::{RENEW_MS, SYNC_WAIT_MS};
+use dsg_schemas::limits::{LEASE_MIN_MS, LEASE_MS, RENEWALS, SYNC_WAIT_MS};
 use dsg_schemas::wire::{
     AttemptReport, Facts, HelloAnswer, Load, Orders, Phase, StartOrder, StopOrder, SyncAnswer, SyncRequest,
 };
@@ -26,8 +26,10 @@ const TAKEN_DELAY_MS: Millis = 5;
 const PHASE_DELAY_MS: Millis = 50;
 const NOTE_DELAY_MS: Millis = 1_000;
 const BACKOFF_FIRST_MS: Millis = 250;
-/// Well below the lease, so that one good request in a bad hour keeps what is held.
+/// And a sixth of the lease at most, so that one good request in a bad hour keeps what is held.
 const BACKOFF_MAX_MS: Millis = 10_000;
+/// How long an answer is waited for: a quarter of the lease within these bounds, so that one that is lost does not cost the lease.
+const CALL_MS: (Millis, Millis) = (1_000, 15_000);
 /// A server that does not hold idle syncs must not make us spin.
 const IDLE_PAUSE_MS: Millis = 1_000;
 /// An end that the server did not settle at once (it may still be writing an output) is told again soon.
@@ -104,6 +106,7 @@ enum Mode {
 pub struct Plan {
     held: BTreeMap<AttemptId, Held>,
     session: Option<SessionId>,
+    lease_ms: Millis,
     renew_ms: Millis,
     seq: u64,
     flight: Option<Flight>,
@@ -127,7 +130,8 @@ impl Plan {
         Plan {
             held,
             session: None,
-            renew_ms: RENEW_MS,
+            lease_ms: LEASE_MS,
+            renew_ms: LEASE_MS / RENEWALS,
             seq: 0,
             flight: None,
             news_at: Some(0),
@@ -183,6 +187,11 @@ impl Plan {
         }
     }
 
+    /// How long the answer to a request is waited for, beside the time for which the server may hold it.
+    pub fn call_ms(&self) -> Millis {
+        (self.lease_ms / RENEWALS).clamp(CALL_MS.0, CALL_MS.1)
+    }
+
     /// What is held, for the log.
     pub fn holds(&self) -> usize {
         self.held.len()
@@ -193,7 +202,8 @@ impl Plan {
             self.flight = None;
         }
         self.session = Some(answer.session);
-        self.renew_ms = answer.renew_ms.clamp(1_000, SYNC_WAIT_MS);
+        self.lease_ms = answer.lease_ms.max(LEASE_MIN_MS);
+        self.renew_ms = answer.renew_ms.clamp(LEASE_MIN_MS / RENEWALS, SYNC_WAIT_MS);
         self.seq = 0;
         self.failures = 0;
         self.news_at = Some(now);
@@ -218,8 +228,9 @@ impl Plan {
         let last = match self.flight {
             Some(Flight::News { seq, last }) if seq == answer.seq => last,
             Some(Flight::Idle { seq, since }) if seq == answer.seq => {
-                if answer.orders.is_empty() && now < since + IDLE_PAUSE_MS {
-                    self.idle_not_before = now + IDLE_PAUSE_MS;
+                let pause = IDLE_PAUSE_MS.min(self.renew_ms);
+                if answer.orders.is_empty() && now < since + pause {
+                    self.idle_not_before = now + pause;
                 }
                 false
             }
@@ -362,7 +373,8 @@ impl Plan {
         self.random ^= self.random << 13;
         self.random ^= self.random >> 7;
         self.random ^= self.random << 17;
-        let whole = (BACKOFF_FIRST_MS << self.failures.saturating_sub(1).min(8)).min(BACKOFF_MAX_MS);
+        let whole =
+            (BACKOFF_FIRST_MS << self.failures.saturating_sub(1).min(8)).min(BACKOFF_MAX_MS).min(self.lease_ms / 6);
         whole / 2 + self.random % (whole / 2 + 1)
     }
 }

@@ -10,14 +10,18 @@ const A: AttemptId = AttemptId(1);
 const B: AttemptId = AttemptId(2);
 
 fn greeted(session: u64) -> Event {
-    Event::Greeted(HelloAnswer {
+    Event::Greeted(greeting(session))
+}
+
+fn greeting(session: u64) -> HelloAnswer {
+    HelloAnswer {
         runner: RunnerId(1),
         name: "ada".to_owned(),
         grid: "g".to_owned(),
         session: SessionId(session),
         lease_ms: 60_000,
         renew_ms: 15_000,
-    })
+    }
 }
 
 fn orders(seq: u64, start: &[AttemptId], stop: &[AttemptId], forget: &[AttemptId]) -> Event {
@@ -243,6 +247,31 @@ fn a_server_that_answers_idle_syncs_at_once_does_not_make_us_spin() {
         ],
     );
     assert_eq!(plan.wake_at(), Some(1_002));
+}
+
+#[test]
+fn a_short_lease_makes_us_quicker_in_everything() {
+    let hello = HelloAnswer { lease_ms: 3_000, renew_ms: 750, ..greeting(5) };
+    let mut plan = check(
+        fresh(),
+        vec![
+            (0, Event::Wake, &["hello"]),
+            (0, Event::Greeted(hello), &["news 1 []"]),
+            (1, orders(1, &[A], &[], &[]), &["start 1"]),
+            (6, Event::Wake, &["news 2 [1 preparing]"]),
+        ],
+    );
+    assert_eq!(plan.call_ms(), 1_000, "and 15 s where a lease lasts a minute: {}", fresh().call_ms());
+    let steps = plan.handle(7, nothing(2));
+    let [Step::Sync(idle)] = &steps[..] else { panic!("{steps:?}") };
+    assert_eq!(idle.wait_ms, 750);
+    for _ in 0..9 {
+        let now = plan.wake_at().unwrap_or(7);
+        plan.handle(now, Event::Failed { seq: plan.seq, failure: Failure::Unreachable });
+        plan.handle(now, Event::Wake);
+        assert!(plan.not_before - now <= 500, "{} ms", plan.not_before - now);
+        plan.handle(plan.not_before, Event::Wake);
+    }
 }
 
 #[test]

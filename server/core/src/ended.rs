@@ -3,7 +3,6 @@ use std::collections::BTreeSet;
 
 use dsg_schemas::api::ChunkState;
 use dsg_schemas::ids::{AttemptId, ChunkId, JobId, MAIN, RunnerId};
-use dsg_schemas::limits::LEASE_MS;
 use dsg_schemas::reason::{Blame, EndReason};
 use dsg_schemas::wire::Ended;
 
@@ -129,7 +128,7 @@ impl Grid {
             let Some(live) = self.attempts.get_mut(&id).filter(|live| live.standing == Standing::Current) else {
                 continue;
             };
-            let message = format!("{name} was silent for more than {} s", LEASE_MS / 1000);
+            let message = format!("{name} was silent for more than {} s", self.lease.0 / 1000);
             let ended = Ended::before_start(EndReason::RunnerLost, message);
             live.row.ended_ms = Some(now);
             live.row.may_return = true;

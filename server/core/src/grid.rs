@@ -9,7 +9,7 @@ use crate::event::{Answer, Effects, Event, Millis, Refusal};
 use crate::job::{Job, Stage, state_of};
 use crate::queue::Queue;
 use crate::row::{Key, Meta, Row};
-use crate::runner::Runner;
+use crate::runner::{Lease, Runner};
 
 #[derive(Default)]
 pub struct Grid {
@@ -22,6 +22,7 @@ pub struct Grid {
     /// Attempts that a runner holds or may hold.
     pub(crate) attempts: BTreeMap<AttemptId, Live>,
     pub(crate) requests: Requests,
+    pub(crate) lease: Lease,
     // Below: indexes that follow from the above and are proved by `check`.
     pub(crate) queue: Queue,
     pub(crate) resting: BTreeSet<(Millis, ChunkId)>,
@@ -154,6 +155,12 @@ impl Grid {
     /// With a reason no attempt starts from now on; without one they may again. What runs goes on.
     pub fn stop_starts(&mut self, why: Option<String>) {
         self.no_starts = why;
+    }
+
+    /// How long runners may be silent before their chunks wait again; they are told when they say hello.
+    pub fn set_lease(&mut self, lease_ms: Millis) {
+        self.lease = Lease(lease_ms);
+        self.runners.values_mut().for_each(|runner| runner.lease = self.lease);
     }
 
     /// An ended job leaves memory; its rows stay.

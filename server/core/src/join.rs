@@ -34,7 +34,7 @@ impl Grid {
             drain: false,
             joined_ms: now,
         };
-        self.runners.insert(id, Runner::new(row, now));
+        self.runners.insert(id, Runner::new(row, self.lease, now));
         self.changes.runners.insert(id);
         Answer::Enrolled { runner: id, name }
     }

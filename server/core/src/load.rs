@@ -53,7 +53,7 @@ impl Grid {
         grid.next_session = grid.meta.next_session;
         for row in std::mem::take(&mut rows.runners) {
             let heard = if planted(Bug::NoGraceAfterStart) { 0 } else { now };
-            grid.runners.insert(row.id, Runner::new(row, heard));
+            grid.runners.insert(row.id, Runner::new(row, grid.lease, heard));
         }
         let mut jobs = std::mem::take(&mut rows.jobs);
         jobs.sort_by_key(|row| row.id);

@@ -16,6 +16,7 @@ const HOLDS: usize = 1024;
 
 pub(crate) struct Runner {
     pub row: RunnerRow,
+    pub lease: Lease,
     /// Memory only: after a start every runner says hello again.
     pub session: Option<Session>,
     /// When it last spoke; after a start of the server, that start.
@@ -32,6 +33,16 @@ pub(crate) struct Runner {
     pub sick: crate::ended::Sickness,
 }
 
+/// How long a runner may be silent before its chunks wait again.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Lease(pub Millis);
+
+impl Default for Lease {
+    fn default() -> Lease {
+        Lease(LEASE_MS)
+    }
+}
+
 pub(crate) struct Session {
     pub id: SessionId,
     pub host: String,
@@ -39,9 +50,10 @@ pub(crate) struct Session {
 }
 
 impl Runner {
-    pub fn new(row: RunnerRow, now: Millis) -> Runner {
+    pub fn new(row: RunnerRow, lease: Lease, now: Millis) -> Runner {
         Runner {
             row,
+            lease,
             session: None,
             heard: now,
             holds: BTreeSet::new(),
@@ -59,7 +71,7 @@ impl Runner {
     }
 
     pub fn is_silent(&self, now: Millis) -> bool {
-        now.saturating_sub(self.heard) > LEASE_MS
+        now.saturating_sub(self.heard) > self.lease.0
     }
 
     /// What it is, and why it takes nothing if it does not.
@@ -114,7 +126,7 @@ impl Grid {
     pub(crate) fn lease_deadline(&self, runner: &Runner) -> Option<Millis> {
         let current = runner.holds.iter().filter_map(|id| self.attempts.get(id));
         let any = current.into_iter().any(|live| live.standing == Standing::Current);
-        any.then(|| runner.heard.saturating_add(LEASE_MS + 1))
+        any.then(|| runner.heard.saturating_add(runner.lease.0 + 1))
     }
 
     /// All runners as people see them.

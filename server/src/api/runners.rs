@@ -54,7 +54,8 @@ pub async fn hello(
     let hello = Join::Hello { runner, nonce, host, version, facts: Box::new(facts) };
     match app.engine.apply(Event::Join(hello)).await? {
         Answer::Session { runner, name, session } => {
-            let (grid, lease_ms, renew_ms) = (app.grid.clone(), limits::LEASE_MS, limits::RENEW_MS);
+            let (grid, lease_ms, renew_ms) =
+                (app.grid.clone(), app.config.lease_ms, app.config.lease_ms / limits::RENEWALS);
             Ok(Json(HelloAnswer { runner, name, grid, session, lease_ms, renew_ms }))
         }
         other => Err(Failure::internal("greet a runner", format!("unexpected answer {other:?}"))),

@@ -8,7 +8,7 @@ mod thread;
 pub use handle::Engine;
 pub use message::{EnrolRequest, Refused};
 pub use summary::{Banners, Summary};
-pub use thread::{DISK_FULL, LogDue, Outbox, StartError, start};
+pub use thread::{DISK_FULL, LogDue, Outbox, Settings, StartError, start};
 
 #[cfg(test)]
 mod slow;

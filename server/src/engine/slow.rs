@@ -4,12 +4,13 @@ use std::sync::{Arc, Condvar, Mutex};
 
 use dsg_core::event::{Answer, Event, Join, Orders, Report, Sync};
 use dsg_schemas::ids::{AttemptId, RunnerId, SessionId};
+use dsg_schemas::limits::LEASE_MS;
 use dsg_schemas::reason::EndReason;
 use dsg_schemas::spec::{self, Sources};
 use dsg_schemas::wire::{AttemptReport, Ended, Facts, Phase};
 use tokio::sync::mpsc;
 
-use super::{Banners, Engine, Outbox, start};
+use super::{Banners, Engine, Outbox, Settings, start};
 use crate::auth::Doors;
 use crate::clock::Clock;
 use crate::convert;
@@ -97,8 +98,9 @@ async fn a_sync_of_half_a_second_loses_no_lease_and_a_commit_carries_many_comple
     let (gather, _gather) = mpsc::unbounded_channel();
     let (logs, _logs) = mpsc::unbounded_channel();
     let (outbox, doors, banners) = (Outbox { gather, logs }, Arc::new(Doors::default()), Arc::new(Banners::default()));
+    let settings = Settings { half_life_ms: 0, lease_ms: LEASE_MS };
     let (engine, _, thread) =
-        start(store.clone(), |_| Clock::by_hand(now), doors, banners, outbox, 0).expect("started");
+        start(store.clone(), |_| Clock::by_hand(now), doors, banners, outbox, settings).expect("started");
     let text = "name: n\nimage: i\ncommand: [c]\nchunks: {count: 1000}\nresources: {cpus: 1}\n";
     let read = |_: &str| Err(std::io::ErrorKind::NotFound.into());
     let plan =

@@ -68,6 +68,14 @@ pub enum StartError {
     Thread(#[from] std::io::Error),
 }
 
+/// What the grid is told each time its rows are loaded.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// Of what owners used.
+    pub half_life_ms: u64,
+    pub lease_ms: u64,
+}
+
 /// Loads the rows, starts the clock where they end at the earliest, and starts the thread.
 pub fn start(
     store: Arc<Store>,
@@ -75,14 +83,14 @@ pub fn start(
     doors: Arc<Doors>,
     banners: Arc<Banners>,
     outbox: Outbox,
-    half_life_ms: u64,
+    settings: Settings,
 ) -> Result<(Engine, Clock, thread::JoinHandle<()>), StartError> {
     let (sender, messages) = sync_channel(QUEUE);
     let (summary, summaries) = watch::channel(Arc::default());
     let (work, works) = watch::channel(0);
     let stored = State::read(&store)?;
     let clock = clock(latest_ms(stored.0.iter().map(|(_, row)| row)));
-    let state = State::new(stored, clock.now_ms(), half_life_ms)?;
+    let state = State::new(stored, clock.now_ms(), settings)?;
     let mut thread = Thread {
         store,
         clock,
@@ -97,7 +105,7 @@ pub fn start(
         publish_at: Instant::now(),
         summary_took: Duration::ZERO,
         reopen_at: Instant::now(),
-        half_life_ms,
+        settings,
         turned_ms: clock.now_ms(),
         no_starts: None,
     };
@@ -125,7 +133,7 @@ impl State {
         store.read(|rows| Ok((rows.live_rows()?, rows.auth()?)))
     }
 
-    fn new((rows, auth): Stored, now_ms: u64, half_life_ms: u64) -> Result<State, StartError> {
+    fn new((rows, auth): Stored, now_ms: u64, settings: Settings) -> Result<State, StartError> {
         let mut book = Book::load(auth)?;
         book.follow(rows.iter().map(|(key, row)| (key, Some(row))));
         let mut open_jobs = BTreeMap::new();
@@ -133,7 +141,9 @@ impl State {
             follow_job(&mut open_jobs, *key, Some(row));
         }
         let mut grid = Grid::load(now_ms, rows).map_err(|error| StartError::Rows(error.to_string()))?;
+        let Settings { half_life_ms, lease_ms } = settings;
         grid.set_half_life(half_life_ms);
+        grid.set_lease(lease_ms);
         Ok(State { grid, book, open_jobs })
     }
 }
@@ -169,8 +179,7 @@ struct Thread {
     publish_at: Instant,
     summary_took: Duration,
     reopen_at: Instant,
-    /// Of what owners used.
-    half_life_ms: u64,
+    settings: Settings,
     /// When the loop last turned.
     turned_ms: u64,
     /// Why nothing starts, if nothing may.
@@ -434,7 +443,7 @@ impl Thread {
             return;
         }
         let stored = self.store.reopen().and_then(|()| State::read(&self.store)).map_err(StartError::from);
-        match stored.and_then(|stored| State::new(stored, self.clock.now_ms(), self.half_life_ms)) {
+        match stored.and_then(|stored| State::new(stored, self.clock.now_ms(), self.settings)) {
             Ok(mut state) => {
                 state.grid.stop_starts(self.no_starts.clone());
                 self.state = Some(state);
