@@ -146,7 +146,7 @@ impl Agent {
             protocol: PROTOCOL,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             nonce: hex(&self.nonce),
-            host: self.shared.boot.clone(),
+            host: format!("{} folder {}", self.shared.boot, self.spool.place()),
             facts: self.facts.clone(),
         }
     }
@@ -166,7 +166,7 @@ impl Agent {
             "stale_seq" => Failure::StaleSeq,
             // A restarted machine looks like a clone until its old session is forgotten: later it may be let in.
             "cloned" => {
-                tracing::warn!(%error, "the server takes this machine for a clone; trying again");
+                tracing::warn!(%error, "the server takes this runner for a clone; trying again");
                 Failure::Unreachable
             }
             _ => match &error {

@@ -11,7 +11,7 @@ mod log;
 
 use std::fs::{self, File, TryLockError};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use dsg_schemas::ids::AttemptId;
@@ -25,7 +25,7 @@ pub use log::{LogSpool, TAIL_BYTES};
 #[derive(Debug)]
 pub struct Spool {
     root: PathBuf,
-    _lock: File,
+    lock: File,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -53,10 +53,15 @@ impl Spool {
         }
         let lock = File::create(root.join("lock")).map_err(fail)?;
         match lock.try_lock() {
-            Ok(()) => Ok(Spool { root: root.to_owned(), _lock: lock }),
+            Ok(()) => Ok(Spool { root: root.to_owned(), lock }),
             Err(TryLockError::WouldBlock) => Err(SpoolError::InUse(root.to_owned())),
             Err(TryLockError::Error(source)) => Err(fail(source)),
         }
+    }
+
+    /// Tells this folder from a copy of it, and stays the same while the folder does.
+    pub fn place(&self) -> String {
+        self.lock.metadata().map_or_else(|_| "unknown".to_owned(), |lock| format!("{:x}:{}", lock.dev(), lock.ino()))
     }
 
     pub fn root(&self) -> &Path {

@@ -32,8 +32,8 @@ pub struct HelloRequest {
     pub version: String,
     /// Random, made at each start of the process.
     pub nonce: String,
-    /// The machine's boot id. A second machine with the same credential is refused while the first is heard; a restarted process
-    /// on the same machine takes over at once.
+    /// The machine's boot id and what tells the runner's state folder from a copy. A second machine or folder with the same
+    /// credential is refused while the first is heard; a restarted process with the same folder takes over at once.
     pub host: String,
     pub facts: Facts,
 }

@@ -161,7 +161,7 @@ pub enum Refusal {
     #[error("a newer report of this runner was already taken")]
     StaleSeq,
     #[error(
-        "another machine ({host}) is using this runner's identity right now; join this one anew with its own token"
+        "another machine or state folder ({host}) is using this runner's identity right now; join this one anew with its own token and an empty folder"
     )]
     Cloned { host: String },
     #[error("job {0} has not ended; cancel it first")]
