@@ -53,6 +53,10 @@ endif
 torture: ## the store under power cuts, kills and bad disks, longer than in make check: make torture SEED=17
 	DSG_TORTURE_SEED=$(or $(SEED),1) DSG_TORTURE_KILLS=200 DSG_TORTURE_FLIPS=20000 cargo test --locked -p dsg-server --quiet --lib torture
 
+chaos: build ## the programs on a bad network, longer than in make check and with leases of full length; one seed: make chaos SEED=17
+	DSG_CHAOS_SEED=$(or $(SEED),1) DSG_CHAOS_SEEDS=$(or $(SEEDS),$(if $(SEED),1,20)) DSG_CHAOS_CHUNKS=$(if $(SEED),100,400) DSG_CHAOS_LEASE=60 \
+		cargo test --locked -p dsg-tests --test chaos -- --nocapture $(if $(SEED),weather)
+
 bench: ## the figures, one `name: value unit` each; some of them: make bench ONLY="check idle grid classes latency crash million log containers"
 	cargo build --locked --release --workspace --bins
 	@tests/lab/chromium || true
@@ -76,4 +80,4 @@ deny: ## advisories and licences of the dependencies (needs cargo-deny)
 clean: ## remove what was built
 	cargo clean
 
-.PHONY: help build release demo check test engines browser sim planted soak torture bench bless schemas images deny clean
+.PHONY: help build release demo check test engines browser sim planted soak torture chaos bench bless schemas images deny clean

@@ -1,8 +1,9 @@
 //! A lab of real processes: a server and runners, each with a folder of its own, all ended when the lab is dropped.
 use std::fs::File;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -18,6 +19,9 @@ pub struct Lab {
     server: Option<Child>,
     runners: Vec<(String, Vec<String>, Option<Child>)>,
     pub client: Client,
+    /// More words for the server, each time it is started.
+    options: Vec<String>,
+    kept: AtomicBool,
     /// Set for every program that is started from now on.
     pub environment: Vec<(String, String)>,
 }
@@ -33,10 +37,29 @@ pub fn program(name: &str) -> PathBuf {
 impl Lab {
     /// A server with TLS on, on a free port.
     pub async fn start() -> Result<Lab> {
+        Lab::with(&[]).await
+    }
+
+    /// A server on plain HTTP, so that a proxy can look into what is said.
+    pub async fn plain(options: &[&str]) -> Result<Lab> {
+        Lab::with(&[&["--plain-http"], options].concat()).await
+    }
+
+    async fn with(options: &[&str]) -> Result<Lab> {
         let folder = tempfile::Builder::new().prefix("dsg-lab.").tempdir()?;
         let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
         let client = Client::new("http://127.0.0.1:1", "", None)?;
-        let mut lab = Lab { folder, port, server: None, runners: Vec::new(), client, environment: Vec::new() };
+        let options = options.iter().map(|word| (*word).to_owned()).collect();
+        let mut lab = Lab {
+            folder,
+            port,
+            server: None,
+            runners: Vec::new(),
+            client,
+            options,
+            kept: AtomicBool::new(false),
+            environment: Vec::new(),
+        };
         lab.start_server().await?;
         Ok(lab)
     }
@@ -57,8 +80,9 @@ impl Lab {
     /// Starts the server and does not wait for it.
     pub fn spawn_server(&mut self) -> Result<()> {
         let data = self.path("server");
-        let arguments =
-            ["--data", &data.to_string_lossy(), "--listen", &format!("127.0.0.1:{}", self.port)].map(str::to_owned);
+        let listen = format!("127.0.0.1:{}", self.port);
+        let mut arguments = ["--data", &data.to_string_lossy(), "--listen", &listen].map(str::to_owned).to_vec();
+        arguments.extend(self.options.iter().cloned());
         self.server = Some(self.spawn("dsg-server", "server.log", &arguments)?);
         Ok(())
     }
@@ -87,8 +111,16 @@ impl Lab {
 
     fn admin(&self) -> Result<Client> {
         let token = std::fs::read_to_string(self.path("server/admin.token"))?;
+        if self.options.iter().any(|word| word == "--plain-http") {
+            return Client::new(&format!("http://{}", self.address()), token.trim(), None);
+        }
         let ca = self.ca()?;
-        Client::new(&format!("https://127.0.0.1:{}", self.port), token.trim(), Some(&ca))
+        Client::new(&format!("https://{}", self.address()), token.trim(), Some(&ca))
+    }
+
+    /// Where the server listens, while it runs and while it does not.
+    pub fn address(&self) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], self.port))
     }
 
     /// Of the server and of the first runner; 0 where there is none.
@@ -101,9 +133,34 @@ impl Lab {
         std::fs::read_to_string(self.path(name)).unwrap_or_default()
     }
 
+    /// What each runner wrote, with its name.
+    pub fn runner_logs(&self) -> impl Iterator<Item = (&str, String)> {
+        self.runners.iter().map(|(name, ..)| (name.as_str(), self.log(&format!("{name}.log"))))
+    }
+
+    /// Leaves logs and data behind when it ends: a test has failed.
+    pub fn keep(&self) {
+        self.kept.store(true, Ordering::Relaxed);
+    }
+
     /// `kill -9`, as a crash would.
     pub fn kill_server(&mut self) -> Result<()> {
         kill(self.server.take())
+    }
+
+    /// SIGTERM, and waits for its end.
+    pub fn stop_server(&mut self) -> Result<()> {
+        let mut child = self.server.take().context("it is not running")?;
+        signal("TERM", child.id())?;
+        let status = child.wait()?;
+        anyhow::ensure!(status.success(), "the server ended with {status}");
+        Ok(())
+    }
+
+    /// As in `STOP`.
+    pub fn signal_runner(&self, name: &str, word: &str) -> Result<()> {
+        let runner = self.runners.iter().find(|(known, ..)| known == name).context("no such runner")?;
+        signal(word, runner.2.as_ref().context("it is not running")?.id())
     }
 
     pub fn kill_runner(&mut self, name: &str) -> Result<()> {
@@ -115,14 +172,20 @@ impl Lab {
     pub fn stop_runner(&mut self, name: &str) -> Result<()> {
         let runner = self.runners.iter_mut().find(|(known, ..)| known == name).context("no such runner")?;
         let mut child = runner.2.take().context("it is not running")?;
-        let told = Command::new("kill").args(["-TERM", &child.id().to_string()]).status()?;
+        signal("TERM", child.id())?;
         let status = child.wait()?;
-        anyhow::ensure!(told.success() && status.success(), "{name} ended with {status}");
+        anyhow::ensure!(status.success(), "{name} ended with {status}");
         Ok(())
     }
 
     /// Joins a runner to the server and starts it; returns once it takes work.
     pub async fn add_runner(&mut self, name: &str, more: &[&str]) -> Result<()> {
+        let url = self.client.url.clone();
+        self.add_runner_at(&url, name, more).await
+    }
+
+    /// The same, where the runner knows the server by another address: that of a proxy.
+    pub async fn add_runner_at(&mut self, url: &str, name: &str, more: &[&str]) -> Result<()> {
         let create = CreateToken { kind: TokenKind::Join, name: name.to_owned(), hours: None, uses: None };
         let answer = self.client.request(reqwest::Method::POST, "/api/v1/tokens").json(&create).send().await?;
         let token: CreatedToken = answer.error_for_status()?.json().await?;
@@ -130,7 +193,7 @@ impl Lab {
         let mut arguments: Vec<String> = vec!["--state".into(), state];
         arguments.extend(more.iter().map(|word| (*word).to_owned()));
         let mut join = arguments.clone();
-        join.extend(["join", &self.client.url, "--token", &token.secret, "--name", name].map(str::to_owned));
+        join.extend(["join", url, "--token", &token.secret, "--name", name].map(str::to_owned));
         let child = self.spawn("dsg-runner", &format!("{name}.log"), &join)?;
         self.runners.push((name.to_owned(), arguments, Some(child)));
         self.runner_ready(name).await
@@ -141,6 +204,20 @@ impl Lab {
         let at = self.runners.iter().position(|(known, ..)| known == name).context("no such runner")?;
         let child = self.spawn("dsg-runner", &format!("{name}.log"), &self.runners[at].1)?;
         self.runners[at].2 = Some(child);
+        Ok(())
+    }
+
+    /// Starts a second runner with a copy of the state folder, as a cloned machine would.
+    pub fn clone_runner(&mut self, name: &str, copy: &str) -> Result<()> {
+        let runner = self.runners.iter().find(|(known, ..)| known == name).context("no such runner")?;
+        let (from, to) = (self.path(name), self.path(copy));
+        let copied = Command::new("cp").arg("-r").args([&from, &to]).status()?;
+        anyhow::ensure!(copied.success(), "copying {} ended with {copied}", from.display());
+        let (from, to) = (from.to_string_lossy().into_owned(), to.to_string_lossy().into_owned());
+        let arguments =
+            runner.1.iter().map(|word| if *word == from { to.clone() } else { word.clone() }).collect::<Vec<_>>();
+        let child = self.spawn("dsg-runner", &format!("{copy}.log"), &arguments)?;
+        self.runners.push((copy.to_owned(), arguments, Some(child)));
         Ok(())
     }
 
@@ -160,6 +237,12 @@ impl Lab {
     }
 }
 
+fn signal(word: &str, process: u32) -> Result<()> {
+    let told = Command::new("kill").args([&format!("-{word}"), &process.to_string()]).status()?;
+    anyhow::ensure!(told.success(), "kill ended with {told}");
+    Ok(())
+}
+
 fn kill(child: Option<Child>) -> Result<()> {
     let mut child = child.context("it is not running")?;
     child.kill()?;
@@ -173,7 +256,7 @@ impl Drop for Lab {
             let _ = child.kill();
             let _ = child.wait();
         }
-        if std::thread::panicking() {
+        if std::thread::panicking() || self.kept.load(Ordering::Relaxed) {
             // The evidence of a failure is worth more than a clean folder.
             let kept = std::mem::replace(&mut self.folder, tempfile::tempdir().expect("a temporary folder")).keep();
             eprintln!("the lab's logs and data are kept in {}", kept.display());

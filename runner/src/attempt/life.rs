@@ -84,6 +84,7 @@ impl Life {
         }
         let started = Started { container: id, image_id, boot: boot.clone() };
         self.folder.started(&started).map_err(|error| disk("keep a start", &error))?;
+        tracing::debug!(attempt = %self.order.attempt, container = started.container, "starting");
         let since_ms = now_ms();
         if let Err(failure) = engine.start(&started.container).await
             && !failure.engine_gone
