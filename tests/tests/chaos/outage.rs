@@ -39,7 +39,7 @@ async fn ten_leases_without_a_server_cost_nothing() -> Result<()> {
     // Ada is the last to come back, while others have places free: what it holds is still its own.
     proxy.set(Weather { parted: true, ..Weather::default() });
     lab.start_server().await?;
-    proxy.part(Duration::from_millis(500)).await;
+    proxy.part(Duration::from_millis(200)).await;
     for (job, work) in [(job, work), (long_job, long)] {
         let history = History::read(&lab, job, &work).await?;
         ensure!(history.extra() == 0, "{} chunks of job {job} ran again", history.extra());
