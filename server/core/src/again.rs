@@ -8,6 +8,7 @@ use dsg_schemas::ids::{ChunkId, JobId, MAIN};
 use crate::event::Millis;
 use crate::grid::Grid;
 use crate::job::Stage;
+use crate::planted::{Bug, planted};
 use crate::row::{Again, BLOCK, ChunkRow, JobRow};
 
 /// Chunks looked at for the next one without a row: those with one are few.
@@ -44,7 +45,8 @@ impl JobRow {
             return Some(row);
         }
         let now = self.untouched(id, state).unwrap_or_else(|| ChunkRow::fresh(id, self.fresh_since_ms()));
-        Some(ChunkRow { attempts: row.attempts, life: self.again.count(), ..now })
+        let failures = if planted(Bug::RetryKeepsBudgets) { row.failures } else { now.failures };
+        Some(ChunkRow { attempts: row.attempts, failures, life: self.again.count(), ..now })
     }
 }
 
