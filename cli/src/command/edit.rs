@@ -4,13 +4,13 @@ use dsg_schemas::api::{EditJob, Edited};
 use dsg_schemas::ids::JobId;
 use reqwest::Method;
 
-use super::submit::refused;
+use super::submit::{refused, sent};
 use super::{Context, Shown};
+use crate::clean;
 use crate::client::{Patience, understand};
 use crate::exit::{Exit, Failure};
 use crate::job_file::{self, JobFile};
 use crate::select::job_id;
-use crate::{clean, upload};
 
 #[derive(Debug, Args)]
 pub struct Arguments {
@@ -38,12 +38,7 @@ pub async fn run(arguments: Arguments, context: &Context) -> Result<Exit, Failur
     let set = job_file::settings(&set)?;
     let file = JobFile::read(&file)?;
     let client = context.client().await?;
-    let prepared = match file.check(&set)? {
-        Ok(prepared) => prepared,
-        Err(problems) => return Err(file.complain(output, &problems)),
-    };
-    let uploads = upload::hashes(output, &prepared.files).await?;
-    upload::send(&client, output, &prepared.files, &uploads).await?;
+    let (_, uploads) = sent(context, &client, &file, &set).await?;
     let edit = EditJob { spec: file.text.clone(), set, uploads, release, again };
     let attempted = format!("edit job {job}");
     let value = match client

@@ -1,11 +1,13 @@
 //! Sends a job file with the files beside it. What was sent stays sent: after a break it goes on, and a job is made once.
+use std::collections::BTreeMap;
+
 use clap::Args;
-use dsg_schemas::api::{Submit, Submitted};
+use dsg_schemas::api::{Submit, Submitted, Uploads};
 
 use super::{Context, Shown, check};
 use crate::client::{Client, Patience, understand};
 use crate::exit::{Exit, Failure};
-use crate::job_file::{self, JobFile};
+use crate::job_file::{self, JobFile, Prepared};
 use crate::log::Style;
 use crate::output::Format;
 use crate::{clean, follow, hash, upload};
@@ -43,12 +45,7 @@ pub async fn run(arguments: Arguments, context: &Context) -> Result<Exit, Failur
         return check::report(output, &file, &checked, true);
     }
     let client = context.client().await?;
-    let prepared = match file.check(&set)? {
-        Ok(prepared) => prepared,
-        Err(problems) => return Err(file.complain(output, &problems)),
-    };
-    let uploads = upload::hashes(output, &prepared.files).await?;
-    upload::send(&client, output, &prepared.files, &uploads).await?;
+    let (prepared, uploads) = sent(context, &client, &file, &set).await?;
     let submit = Submit { spec: file.text.clone(), set, uploads, request: Some(random()?) };
     let attempted = format!("submit {}", file.shown);
     let value = match client.post(&attempted, "/api/v1/jobs", &submit, Patience::Long).await {
@@ -81,6 +78,23 @@ pub async fn run(arguments: Arguments, context: &Context) -> Result<Exit, Failur
         false => follow::wait(&client, output, job).await?,
     };
     Ok(follow::conclude(output, &detail))
+}
+
+/// Checks a job file here, and sends the files that it names.
+pub(super) async fn sent(
+    context: &Context,
+    client: &Client,
+    file: &JobFile,
+    set: &BTreeMap<String, String>,
+) -> Result<(Prepared, Uploads), Failure> {
+    let output = &context.output;
+    let prepared = match file.check(set)? {
+        Ok(prepared) => prepared,
+        Err(problems) => return Err(file.complain(output, &problems)),
+    };
+    let uploads = upload::hashes(output, &prepared.files).await?;
+    upload::send(client, output, &prepared.files, &uploads).await?;
+    Ok((prepared, uploads))
 }
 
 /// The server's problems with a job file look like our own.

@@ -2,13 +2,15 @@
 mod batch;
 mod handle;
 mod message;
+mod outbox;
 mod summary;
 mod thread;
 
 pub use handle::Engine;
 pub use message::{EnrolRequest, Refused};
+pub use outbox::{LogDue, Outbox};
 pub use summary::{Banners, Summary};
-pub use thread::{DISK_FULL, LogDue, Outbox, Settings, StartError, start};
+pub use thread::{DISK_FULL, Settings, StartError, start};
 
 #[cfg(test)]
 mod slow;

@@ -11,11 +11,12 @@ use dsg_core::{Grid, QueueFilter};
 use dsg_schemas::ids::{AttemptId, JobId};
 use dsg_schemas::limits;
 use dsg_schemas::wire::log::LogHave;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 
 use super::batch::Batch;
 use super::handle::Engine;
 use super::message::{Committed, EnrolRequest, Message, Refused};
+use super::outbox::{LogDue, Outbox};
 use super::summary::{Banners, Summary};
 use crate::auth::{Book, Doors};
 use crate::clock::Clock;
@@ -38,23 +39,6 @@ const REOPEN_EVERY: Duration = Duration::from_secs(1);
 
 /// The banner of a disk without space, beside the one of a disk with little of it.
 pub const DISK_FULL: &str = "disk full";
-
-/// What other parts of the server do after a commit.
-pub struct Outbox {
-    /// Jobs whose gather steps are due.
-    pub gather: mpsc::UnboundedSender<JobId>,
-    /// What is to be done with logs.
-    pub logs: mpsc::UnboundedSender<LogDue>,
-}
-
-/// What became of attempts, as far as their logs are concerned.
-#[derive(Debug)]
-pub enum LogDue {
-    /// They ended; a runner that was lost will never say so itself.
-    Ended(Vec<(AttemptId, LogHave)>),
-    /// Their jobs were removed.
-    Removed(Vec<AttemptId>),
-}
 
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
