@@ -2,6 +2,8 @@
 .DEFAULT_GOAL := help
 SHELL := /bin/sh
 export CARGO_TERM_COLOR ?= auto
+# An error of a test says where it came from by itself; with a trace of forty frames behind it, a log that is cut shows only those.
+export RUST_LIB_BACKTRACE ?= 0
 LAB := target/lab
 
 help: ## this list
