@@ -89,6 +89,12 @@ impl Grid {
                 {
                     job.row.started_ms = job.row.started_ms.or(Some(started));
                 }
+                if ended.reason == EndReason::Succeeded
+                    && let Some(stage) =
+                        self.jobs.get_mut(&row.chunk.job).and_then(|job| job.stage_mut(row.chunk.stage))
+                {
+                    stage.note_run(ended.run_ms.min(now.saturating_sub(row.leased_ms)));
+                }
                 self.chunk_after(now, &row, seen, &ended);
             }
             Standing::Stopping { reason, fenced: false } => {

@@ -31,6 +31,8 @@ pub struct Grid {
     pub(crate) timers: BTreeSet<(Millis, Timer)>,
     /// Jobs whose server steps are due and not yet announced.
     pub(crate) gather_due: BTreeSet<JobId>,
+    /// When the first of what runners leave to others goes to whoever asks; memory only.
+    pub(crate) left_until: Option<Millis>,
     /// Why nothing starts, if nothing may; memory only.
     pub(crate) no_starts: Option<String>,
     /// What this event changed and must be written.
@@ -194,7 +196,7 @@ impl Grid {
         let resting = self.resting.first().map(|(at, _)| *at);
         let timer = self.timers.first().map(|(at, _)| *at);
         let gather = (!self.gather_due.is_empty()).then_some(0);
-        leases.chain(resting).chain(timer).chain(gather).min()
+        leases.chain(resting).chain(timer).chain(gather).chain(self.left_until).min()
     }
 }
 

@@ -41,6 +41,8 @@ pub(crate) struct Stage {
     pub on_runner: BTreeMap<RunnerId, u32>,
     /// When a chunk of it was last given to a runner; memory only.
     pub placed_ms: Millis,
+    /// About how long a chunk of it runs that succeeds; memory only.
+    pub run_ms: Option<Millis>,
     /// The runner that takes nothing of lower order until a chunk of this stage fits; memory only.
     pub reserved: Option<RunnerId>,
     /// The timer that looks for waits that took too long.
@@ -65,6 +67,7 @@ impl Stage {
             needs,
             on_runner: BTreeMap::new(),
             placed_ms: now,
+            run_ms: None,
             reserved: None,
             queue_check: None,
         }
@@ -76,6 +79,12 @@ impl Stage {
 
     pub fn state(&self, index: u32) -> Option<ChunkState> {
         self.states.get(index as usize).map(|byte| state_of(*byte))
+    }
+
+    /// A chunk took so long: the latest count most, and none of them all.
+    pub fn note_run(&mut self, run_ms: Millis) {
+        let before = self.run_ms.unwrap_or(run_ms);
+        self.run_ms = Some(before.saturating_mul(7).saturating_add(run_ms) / 8);
     }
 
     pub fn block(&self, number: u32) -> Arc<[u8]> {

@@ -19,6 +19,7 @@ mod grow;
 mod job;
 mod join;
 mod lane;
+mod leave;
 mod life;
 mod load;
 mod needs;

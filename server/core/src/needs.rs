@@ -85,6 +85,18 @@ pub(crate) fn misfit(name: &str, facts: &Facts, used: &Used, needs: &Needs, rule
     gpu_misfit(facts, used, needs)
 }
 
+/// How many chunks with these needs there is room for, where there is room for one at all.
+pub(crate) fn fits(facts: &Facts, used: &Used, needs: &Needs) -> u64 {
+    let gpus = facts.gpus.iter().filter(|gpu| gpu_fits(gpu, needs) && !used.gpus.contains(&gpu.uuid)).count() as u64;
+    let times = [
+        (facts.cpus_milli.saturating_sub(used.cpus_milli), needs.cpus_milli),
+        (facts.memory_bytes.saturating_sub(used.memory_bytes), needs.memory_bytes),
+        (facts.disk_bytes.saturating_sub(used.disk_bytes), needs.disk_bytes),
+        (gpus, u64::from(needs.gpus)),
+    ];
+    times.into_iter().filter_map(|(free, need)| free.checked_div(need)).min().unwrap_or(u64::MAX)
+}
+
 fn gpu_misfit(facts: &Facts, used: &Used, needs: &Needs) -> Option<Misfit> {
     if needs.gpus == 0 {
         return None;

@@ -8,7 +8,7 @@ use crate::attempt::{Live, Standing};
 use crate::event::{Millis, Start};
 use crate::grid::Grid;
 use crate::job::Job;
-use crate::needs::{Used, choose_gpus, hit, misfit};
+use crate::needs::{Used, choose_gpus, misfit};
 use crate::queue::{ClassId, StageKey};
 use crate::row::AttemptRow;
 use crate::runner::Runner;
@@ -18,12 +18,6 @@ use crate::share::OverLimit;
 const STARTS: usize = 64;
 /// A stage of which nothing ran for this long, though a runner could hold a chunk of it when empty, gets that runner reserved.
 pub(crate) const STARVED_MS: Millis = 600_000;
-/// How long a chunk waits for a preferred runner that has room and does not come for it.
-pub(crate) const PREFER_MS: Millis = 30_000;
-/// The same for a runner that already holds image and inputs: about as long as it takes to get small ones.
-pub(crate) const AT_HAND_MS: Millis = 5_000;
-/// A runner that holds a sync open speaks at least this often.
-const IN_TOUCH_MS: Millis = 25_000;
 /// Chunks looked at in one stage for one that this runner has not failed before.
 const LOOKED_AT: usize = 1024;
 
@@ -33,6 +27,8 @@ struct Pass {
     /// Classes that do not fit, and whether they never will.
     full: BTreeMap<ClassId, bool>,
     skipped: BTreeSet<(StageKey, ClassId)>,
+    /// When the first of what is left to others is no longer.
+    left_until: Option<Millis>,
 }
 
 /// What a look at the queue found.
@@ -57,6 +53,7 @@ impl Grid {
             starts.push(start);
         }
         self.changes.work_available |= starts.len() == STARTS;
+        self.left_until = [self.left_until, pass.left_until].into_iter().flatten().min();
         self.changes.cold.extend(pass.skipped.iter().map(|((job, _), _)| *job));
         starts
     }
@@ -103,7 +100,7 @@ impl Grid {
                     passed.insert(class);
                     continue;
                 }
-                match self.pick(now, stage, class, runner) {
+                match self.pick(now, stage, class, runner, pass) {
                     Some(index) => return Next::Chunk(ChunkId { job: stage.0, stage: stage.1, index }),
                     None => _ = pass.skipped.insert((stage, class)),
                 }
@@ -146,7 +143,14 @@ impl Grid {
     }
 
     /// A chunk of the stage that this runner may have, by the rules that look beyond needs.
-    fn pick(&self, now: Millis, (job, index): StageKey, class: ClassId, runner: &Runner) -> Option<u32> {
+    fn pick(
+        &self,
+        now: Millis,
+        (job, index): StageKey,
+        class: ClassId,
+        runner: &Runner,
+        pass: &mut Pass,
+    ) -> Option<u32> {
         let job = self.jobs.get(&job)?;
         let (stage, policy) = (job.stage(index)?, job.row.policy(index)?);
         let here = stage.on_runner.get(&runner.row.id).copied().unwrap_or(0);
@@ -155,7 +159,8 @@ impl Grid {
         }
         let first = stage.ready_in(class).next()?;
         let id = ChunkId { job: job.row.id, stage: index, index: first };
-        if self.better_runner(now, job, id, runner).or_else(|| self.runner_at_hand(now, job, id, runner)).is_some() {
+        if let Some(left) = self.left_to(now, job, id, runner) {
+            pass.left_until = [pass.left_until, Some(left.until)].into_iter().flatten().min();
             return None;
         }
         let gate = job.gate(index);
@@ -164,48 +169,6 @@ impl Grid {
             let id = ChunkId { job: job.row.id, stage: index, index: *index_of_chunk };
             !stage.is_cold(*index_of_chunk) && self.untried_runner(now, job, id, runner.row.id).is_none()
         })
-    }
-
-    /// The preferred runner that has room for this chunk now, if this one is not preferred itself.
-    pub(crate) fn better_runner(&self, now: Millis, job: &Job, chunk: ChunkId, runner: &Runner) -> Option<RunnerId> {
-        let (stage, policy) = (job.stage(chunk.stage)?, job.row.policy(chunk.stage)?);
-        let prefer = &policy.constraints.prefer;
-        if prefer.is_empty() || hit(prefer, &runner.row.name, &runner.row.facts).is_some() {
-            return None;
-        }
-        if now.saturating_sub(job.waits_since(chunk).max(stage.placed_ms)) > PREFER_MS {
-            return None;
-        }
-        let preferred = |other: &&Runner| hit(prefer, &other.row.name, &other.row.facts).is_some();
-        let other = self.runners.values().filter(preferred).find(|other| self.has_room(now, job, chunk, other));
-        other.map(|other| other.row.id)
-    }
-
-    /// A runner with room on which containers of this image (best of this very job) have started, if none has on this one. It
-    /// need not get what this one would first have to pull.
-    pub(crate) fn runner_at_hand(&self, now: Millis, job: &Job, chunk: ChunkId, runner: &Runner) -> Option<RunnerId> {
-        let holders = self.holders.get(&job.row.image)?;
-        if holders.contains(&runner.row.id) {
-            return None;
-        }
-        let stage = job.stage(chunk.stage)?;
-        if now.saturating_sub(job.waits_since(chunk).max(stage.placed_ms)) > AT_HAND_MS {
-            return None;
-        }
-        let in_touch = |other: &&Runner| now.saturating_sub(other.heard) <= IN_TOUCH_MS;
-        let mut others = job.started_on.iter().chain(holders).filter_map(|id| self.runners.get(id)).filter(in_touch);
-        others.find(|other| self.has_room(now, job, chunk, other)).map(|other| other.row.id)
-    }
-
-    /// Whether the runner could start one more chunk of the stage now.
-    fn has_room(&self, now: Millis, job: &Job, chunk: ChunkId, runner: &Runner) -> bool {
-        let (Some(stage), Some(policy)) = (job.stage(chunk.stage), job.row.policy(chunk.stage)) else { return false };
-        let (name, facts) = (&runner.row.name, &runner.row.facts);
-        let here = stage.on_runner.get(&runner.row.id).copied().unwrap_or(0);
-        policy.per_runner.is_none_or(|limit| here < limit)
-            && misfit(name, facts, &runner.used, stage.needs_of(chunk.index), &policy.constraints).is_none()
-            && runner.holds.len() < runner.most_holds()
-            && runner.takes_work(now)
     }
 
     /// Another runner that could have the chunk, if it failed on this one and the job avoids such runners.

@@ -19,6 +19,9 @@ impl Grid {
         let ended = self.jobs.values().filter(|job| job.row.state.is_final()).map(|job| job.row.id);
         self.changes.visited.extend(ended);
         self.wake(now);
+        if self.left_until.take_if(|until| *until <= now).is_some() {
+            self.changes.work_available = true;
+        }
         let overdue = |runner: &&crate::runner::Runner| self.lease_deadline(runner).is_some_and(|at| at <= now);
         let silent: Vec<RunnerId> = self.runners.values().filter(overdue).map(|runner| runner.row.id).collect();
         silent.into_iter().for_each(|runner| self.lose(now, runner));

@@ -5,6 +5,7 @@ use dsg_schemas::ids::ChunkId;
 use crate::event::Millis;
 use crate::grid::Grid;
 use crate::job::Job;
+use crate::leave::{Left, Why};
 use crate::needs::{Used, misfit};
 use crate::runner::Runner;
 
@@ -56,12 +57,14 @@ impl Grid {
             let other = self.runner_name(other);
             return (Hope::Leaves, format!("it failed there before, and {other} could run it (avoid_failed_runners)"));
         }
-        if let Some(other) = self.better_runner(now, job, chunk, runner) {
-            return (Hope::Leaves, format!("leaves it to {}, which the job prefers", self.runner_name(other)));
-        }
-        if let Some(other) = self.runner_at_hand(now, job, chunk, runner) {
-            let other = self.runner_name(other);
-            return (Hope::Leaves, format!("leaves it for some seconds to {other}, which already holds its image"));
+        if let Some(Left { to, why, until: _ }) = self.left_to(now, job, chunk, runner) {
+            let to = self.runner_name(to);
+            let words = match why {
+                Why::Preferred => format!("leaves it to {to}, which the job prefers"),
+                Why::AtHand => format!("leaves it for some seconds to {to}, which already holds its image"),
+                Why::ItsPart => format!("leaves it for a moment to {to}: a few long chunks are shared out by room"),
+            };
+            return (Hope::Leaves, words);
         }
         if runner.holds.len() >= runner.most_holds() {
             return (Hope::Busy, on_trial_or_full(runner));
