@@ -61,6 +61,12 @@ impl Grid {
     fn logs(&self) -> usize {
         self.server.app.logs.in_home(0).expect("a list").len()
     }
+    /// Waits until so many attempts have a log; those that ended are closed a moment later.
+    async fn until_logs(&self, count: usize) {
+        while self.logs() != count {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
     async fn page(&self, path: &str) -> String {
         let answer = self.fetch(path, &[]).await;
         is(&answer, 200);
@@ -125,6 +131,7 @@ async fn what_runs_keeps_everything_and_a_removed_half_is_not_run_again() {
     assert_eq!(grid.pass(1000).await, []);
     assert!(grid.has("first 0\n") && grid.logs() == 1);
     let _: Acted = grid.post("/api/v1/acts", &Act::Cancel { job }).await;
+    grid.until_logs(2).await;
 
     assert_eq!(grid.pass(1).await, [(job, What::Logs), (job, What::Outputs)]);
     assert!(!grid.has("first 0\n") && grid.logs() == 0);
