@@ -38,8 +38,8 @@ pub struct Options {
     /// No TLS on any address: everybody on the network can read tokens; the dashboard says so
     #[arg(long, conflicts_with = "tls_cert")]
     pub insecure_http: bool,
-    /// Memory for the store's cache
-    #[arg(long, default_value_t = 32, value_name = "MIB", value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    /// Memory for the store's cache; what is not in it is mostly still in that of the system
+    #[arg(long, default_value_t = 8, value_name = "MIB", value_parser = clap::value_parser!(u32).range(1..=65_536))]
     pub cache_mib: u32,
     /// After how long what somebody used counts half when the next one is chosen, as in 12h; 0s: only what they use now counts
     #[arg(long, env = "DSG_FAIR_SHARE_HALF_LIFE", default_value = "1d", value_name = "TIME")]

@@ -47,7 +47,7 @@ impl Config {
             listen: SocketAddr::from(([0, 0, 0, 0], 8420)),
             public_names: Vec::new(),
             tls: Tls::Own,
-            cache_bytes: 32 << 20,
+            cache_bytes: 8 << 20,
             fair_share_half_life_ms: HALF_LIFE_MS,
             keep: Rules::default(),
             disk_low: Mark::LOW,
