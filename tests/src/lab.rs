@@ -1,6 +1,7 @@
 //! A lab of real processes: a server and runners, each with a folder of its own, all ended when the lab is dropped.
+use std::collections::BTreeMap;
 use std::fs::File;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,16 +13,19 @@ use tempfile::TempDir;
 
 use crate::browser::Browser;
 use crate::client::{Client, PATIENCE};
+use crate::far_host::FarHost;
 
 pub struct Lab {
     folder: TempDir,
-    port: u16,
+    address: SocketAddr,
     server: Option<Child>,
     runners: Vec<(String, Vec<String>, Option<Child>)>,
     pub client: Client,
     /// More words for the server, each time it is started.
     options: Vec<String>,
     kept: AtomicBool,
+    /// The words that start a runner on another host, by the runner's name.
+    hosts: BTreeMap<String, Vec<String>>,
     /// Set for every program that is started from now on.
     pub environment: Vec<(String, String)>,
 }
@@ -37,27 +41,33 @@ pub fn program(name: &str) -> PathBuf {
 impl Lab {
     /// A server with TLS on, on a free port.
     pub async fn start() -> Result<Lab> {
-        Lab::with(&[]).await
+        Lab::with(Ipv4Addr::LOCALHOST, &[]).await
+    }
+
+    /// The same on another address of this machine.
+    pub async fn at(ip: Ipv4Addr, options: &[&str]) -> Result<Lab> {
+        Lab::with(ip, options).await
     }
 
     /// A server on plain HTTP, so that a proxy can look into what is said.
     pub async fn plain(options: &[&str]) -> Result<Lab> {
-        Lab::with(&[&["--plain-http"], options].concat()).await
+        Lab::with(Ipv4Addr::LOCALHOST, &[&["--plain-http"], options].concat()).await
     }
 
-    async fn with(options: &[&str]) -> Result<Lab> {
+    async fn with(ip: Ipv4Addr, options: &[&str]) -> Result<Lab> {
         let folder = tempfile::Builder::new().prefix("dsg-lab.").tempdir()?;
-        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let address = TcpListener::bind((IpAddr::V4(ip), 0))?.local_addr()?;
         let client = Client::new("http://127.0.0.1:1", "", None)?;
         let options = options.iter().map(|word| (*word).to_owned()).collect();
         let mut lab = Lab {
             folder,
-            port,
+            address,
             server: None,
             runners: Vec::new(),
             client,
             options,
             kept: AtomicBool::new(false),
+            hosts: BTreeMap::new(),
             environment: Vec::new(),
         };
         lab.start_server().await?;
@@ -68,10 +78,18 @@ impl Lab {
         self.folder.path().join(name)
     }
 
-    fn spawn(&self, name: &str, log: &str, arguments: &[String]) -> Result<Child> {
+    /// `who` names its log, and the host where it runs.
+    fn spawn(&self, name: &str, who: &str, arguments: &[String]) -> Result<Child> {
         let program = program(name);
-        let log = File::options().create(true).append(true).open(self.path(log))?;
-        let mut command = Command::new(&program);
+        let log = File::options().create(true).append(true).open(self.path(&format!("{who}.log")))?;
+        let mut command = match self.hosts.get(who).and_then(|words| words.split_first()) {
+            Some((first, rest)) => {
+                let mut command = Command::new(first);
+                command.args(rest).arg(&program);
+                command
+            }
+            None => Command::new(&program),
+        };
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command.args(arguments).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         command.spawn().with_context(|| format!("starting {}; `make build` makes it", program.display()))
@@ -80,10 +98,10 @@ impl Lab {
     /// Starts the server and does not wait for it.
     pub fn spawn_server(&mut self) -> Result<()> {
         let data = self.path("server");
-        let listen = format!("127.0.0.1:{}", self.port);
+        let listen = self.address.to_string();
         let mut arguments = ["--data", &data.to_string_lossy(), "--listen", &listen].map(str::to_owned).to_vec();
         arguments.extend(self.options.iter().cloned());
-        self.server = Some(self.spawn("dsg-server", "server.log", &arguments)?);
+        self.server = Some(self.spawn("dsg-server", "server", &arguments)?);
         Ok(())
     }
 
@@ -120,7 +138,7 @@ impl Lab {
 
     /// Where the server listens, while it runs and while it does not.
     pub fn address(&self) -> SocketAddr {
-        SocketAddr::from(([127, 0, 0, 1], self.port))
+        self.address
     }
 
     /// Of the server and of the first runner; 0 where there is none.
@@ -194,15 +212,21 @@ impl Lab {
         arguments.extend(more.iter().map(|word| (*word).to_owned()));
         let mut join = arguments.clone();
         join.extend(["join", url, "--token", &token.secret, "--name", name].map(str::to_owned));
-        let child = self.spawn("dsg-runner", &format!("{name}.log"), &join)?;
+        let child = self.spawn("dsg-runner", name, &join)?;
         self.runners.push((name.to_owned(), arguments, Some(child)));
         self.runner_ready(name).await
+    }
+
+    /// The same on another host, where the server must be reached at an address of [`Lab::at`].
+    pub async fn add_runner_on(&mut self, host: &FarHost, name: &str, more: &[&str]) -> Result<()> {
+        self.hosts.insert(name.to_owned(), host.words());
+        self.add_runner(name, more).await
     }
 
     /// Starts a killed runner again, with the identity that it has.
     pub async fn restart_runner(&mut self, name: &str) -> Result<()> {
         let at = self.runners.iter().position(|(known, ..)| known == name).context("no such runner")?;
-        let child = self.spawn("dsg-runner", &format!("{name}.log"), &self.runners[at].1)?;
+        let child = self.spawn("dsg-runner", name, &self.runners[at].1)?;
         self.runners[at].2 = Some(child);
         Ok(())
     }
@@ -216,7 +240,7 @@ impl Lab {
         let (from, to) = (from.to_string_lossy().into_owned(), to.to_string_lossy().into_owned());
         let arguments =
             runner.1.iter().map(|word| if *word == from { to.clone() } else { word.clone() }).collect::<Vec<_>>();
-        let child = self.spawn("dsg-runner", &format!("{copy}.log"), &arguments)?;
+        let child = self.spawn("dsg-runner", copy, &arguments)?;
         self.runners.push((copy.to_owned(), arguments, Some(child)));
         Ok(())
     }

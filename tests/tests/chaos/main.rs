@@ -3,6 +3,7 @@
 mod black_hole;
 mod clone;
 mod crash;
+mod cut;
 mod herd;
 mod history;
 mod outage;

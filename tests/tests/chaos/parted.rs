@@ -23,7 +23,7 @@ async fn runners_come_back_from_where_nobody_hears_them() -> Result<()> {
 }
 
 /// Chunks of this run are there when the network parts, and end meanwhile.
-async fn begun(lab: &Lab, work: &Work) -> Result<JobId> {
+pub async fn begun(lab: &Lab, work: &Work) -> Result<JobId> {
     let job = work.submit(lab).await?;
     let running = lab.client.eventually("chunks run", |client| async move {
         let tally = client.job(job).await?.job.chunks;

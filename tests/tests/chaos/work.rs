@@ -45,9 +45,13 @@ gather: {{mode: concat, from: row, output: rows}}
 /// More runners than there are cores to run them, and each with several places.
 pub const RUNNER: [&str; 6] = ["--pretend", "--cpus", "4", "--memory", "4GiB", "--log-json"];
 
-/// A lab whose runners write down what they begin.
+/// A lab whose runners write down what they begin, and in which a proxy can read.
 pub async fn lab(options: &[&str]) -> Result<Lab> {
-    let mut lab = Lab::plain(options).await?;
+    Ok(logging(Lab::plain(options).await?))
+}
+
+/// Runners that are added from now on write down what they begin.
+pub fn logging(mut lab: Lab) -> Lab {
     lab.environment.push(("DSG_LOG".into(), "info,dsg_runner=debug".into()));
-    Ok(lab)
+    lab
 }
