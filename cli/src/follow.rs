@@ -299,7 +299,7 @@ impl<'a> Watch<'a> {
         let style = Style { prefix: prefix(&chunk.id, &attempt.runner_name), ..self.style.clone() };
         let mut printer = Printer::new(self.output, style);
         match log::print(self.client, attempt.id, Some(LAST_LINES), &mut printer).await {
-            Ok(page) => printer.finish(page.missing_bytes),
+            Ok(page) => printer.finish(&page),
             Err(failure) if failure.exit == Exit::NotFound => Ok(()),
             Err(failure) => Err(failure),
         }

@@ -68,17 +68,21 @@ impl<'a> Printer<'a> {
         Ok(())
     }
 
-    /// After the last page: what stands behind the last newline, and what is missing.
-    pub fn finish(&mut self, missing_bytes: u64) -> Result<(), Failure> {
+    /// After the last page: what stands behind the last newline, and what is missing or may be.
+    pub fn finish(&mut self, page: &LogPage) -> Result<(), Failure> {
         for line in std::mem::take(&mut self.open).into_values() {
             self.line(&line)?;
         }
-        if missing_bytes > 0 {
+        if page.missing_bytes > 0 {
             self.output.say(&format!(
                 "{}{} of this log are missing in its middle",
                 self.style.prefix,
-                when::size(missing_bytes)
+                when::size(page.missing_bytes)
             ));
+        }
+        if page.unheard {
+            let why = "its runner has not said that this is all";
+            self.output.say(&format!("{}this log may go on: {why}", self.style.prefix));
         }
         Ok(())
     }
@@ -179,7 +183,7 @@ async fn stream(
             alive();
             printer.page(&page)?;
             if page.ended && printer.next() >= page.total {
-                printer.finish(page.missing_bytes)?;
+                printer.finish(&page)?;
                 return Ok(true);
             }
         }
@@ -198,7 +202,17 @@ mod tests {
 
     fn page(lines: Vec<LogLine>, open: Vec<LogLine>) -> LogPage {
         let next = lines.last().map_or(0, |line| line.n + 1);
-        LogPage { lines, next, total: next, stdout_bytes: 0, stderr_bytes: 0, open, ended: true, missing_bytes: 0 }
+        LogPage {
+            lines,
+            next,
+            total: next,
+            stdout_bytes: 0,
+            stderr_bytes: 0,
+            open,
+            ended: true,
+            missing_bytes: 0,
+            unheard: false,
+        }
     }
 
     #[test]
@@ -213,9 +227,12 @@ mod tests {
         );
         printer.page(&first).expect("printed");
         printer.page(&again).expect("printed");
-        printer.finish(2048).expect("printed");
+        printer.finish(&LogPage { missing_bytes: 2048, unheard: true, ..page(vec![], vec![]) }).expect("printed");
         assert_eq!(stdout.text(), "[7@ada] a\n[7@ada] b\n[7@ada] half\n[7@ada] end\n");
-        assert_eq!(stderr.text(), "[7@ada] 2.00 KiB of this log are missing in its middle\n");
+        assert_eq!(
+            stderr.text(),
+            "[7@ada] 2.00 KiB of this log are missing in its middle\n[7@ada] this log may go on: its runner has not said that this is all\n"
+        );
     }
 
     #[test]

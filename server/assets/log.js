@@ -3,7 +3,7 @@ const box = document.getElementById('log');
 const url = box && box.dataset.log;
 const tools = name => document.getElementById(`log-${name}`);
 const ROW = 20, PAGE = 500, CACHED = 40, TALLEST = 8e6, SPANS = 200, LETTERS = 10000;
-let total = 0, ended = false, opened = [], missing = 0, bytes = [0, 0], following = false, seen = 0;
+let total = 0, ended = false, opened = [], missing = 0, unheard = false, bytes = [0, 0], following = false, seen = 0;
 let pages = new Map(), wanted = new Set(), stream = null, drawing = false, chosen = null, moved = -1, errors = 0, told = 0;
 let pad, rows;
 
@@ -80,6 +80,7 @@ function keep(page) {
   seen = Math.max(seen, page.next);
   ended ||= page.ended;
   missing = page.missing_bytes;
+  unheard = !!page.unheard;
   bytes = [page.stdout_bytes, page.stderr_bytes];
   while (pages.size > CACHED) pages.delete(pages.keys().next().value);
 }
@@ -178,6 +179,7 @@ const size = value => { let unit = 0; while (value >= 1023.5 && unit < 4) { valu
 function header() {
   const parts = [`${total.toLocaleString('en')} line${total === 1 ? '' : 's'}`, size(bytes[0] + bytes[1]) + (bytes[1] ? ` (${size(bytes[1])} stderr)` : '')];
   if (missing) parts.push(`${size(missing)} missing in the middle`);
+  if (unheard) parts.push('its runner has not said that this is all');
   parts.push(ended ? 'ended' : stream ? 'live' : 'connecting');
   return parts.join(' · ');
 }

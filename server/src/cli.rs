@@ -7,7 +7,7 @@ use dsg_schemas::limits::{LEASE_MAX_MS, LEASE_MIN_MS};
 use dsg_schemas::units::{Bytes, Millis};
 
 use crate::command::Command;
-use crate::config::{Config, Tls};
+use crate::config::{Config, LOG_GRACE_MS, Tls};
 use crate::retention::Rules;
 use crate::watermark::{Mark, Measure};
 
@@ -132,6 +132,7 @@ impl Options {
             disk_critical: self.disk_critical,
             measure: Measure::of_the_system(),
             lease_ms: self.lease.0,
+            log_grace_ms: LOG_GRACE_MS,
         })
     }
 }

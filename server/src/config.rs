@@ -27,7 +27,12 @@ pub struct Config {
     pub measure: Measure,
     /// How long a runner may be silent before its chunks wait again.
     pub lease_ms: u64,
+    /// How long after an attempt's end its last log lines are waited for.
+    pub log_grace_ms: u64,
 }
+
+/// Then the log is closed, so that nobody waits for what a lost runner may never bring. What it brings later is taken all the same.
+pub const LOG_GRACE_MS: u64 = 60_000;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Tls {
@@ -54,6 +59,7 @@ impl Config {
             disk_critical: Mark::CRITICAL,
             measure: Measure::of_the_system(),
             lease_ms: LEASE_MS,
+            log_grace_ms: LOG_GRACE_MS,
         }
     }
 

@@ -151,7 +151,7 @@ async fn of_attempt(
     if arguments.tail.is_some() || !arguments.follow {
         let page = log::print(client, attempt.id, arguments.tail, &mut printer).await?;
         if !arguments.follow || page.ended {
-            return printer.finish(page.missing_bytes);
+            return printer.finish(&page);
         }
     }
     output.on_interrupt(Some(format!("chunk {chunk} goes on without you: `dsg logs {chunk} -f` shows it again")));

@@ -22,6 +22,9 @@ pub struct LogPage {
     pub ended: bool,
     /// Bytes missing in the middle, because of the cap or because the runner lost them. 0: complete.
     pub missing_bytes: u64,
+    /// It ended, and its runner was not heard about it: what it had not sent may be missing at the end. Should it come back, that is added.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unheard: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -290,6 +290,16 @@ pub struct AttemptRow {
     pub ended: Option<Box<Ended>>,
 }
 
+impl AttemptRow {
+    /// The server ended it, and its runner has not said what became of its container: nobody knows how much that wrote.
+    pub fn is_unheard(&self) -> bool {
+        self.ended.as_ref().is_some_and(|ended| {
+            let measured = ended.run_ms + ended.stdout_bytes + ended.stderr_bytes > 0;
+            !measured && ended.image_id.is_none() && ended.exit_code.is_none() && ended.reason != EndReason::Succeeded
+        })
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RunnerRow {
     pub id: RunnerId,

@@ -7,7 +7,7 @@ use axum::extract::{Request, State};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use dsg_schemas::api::LogPage;
-use dsg_schemas::ids::AttemptId;
+use dsg_schemas::ids::{AttemptId, RunnerId};
 use dsg_schemas::wire::log::{LogAnswer, LogHave, Stream, pieces};
 use futures_util::stream;
 use http::{HeaderMap, StatusCode};
@@ -25,8 +25,6 @@ use crate::web::{Ask, In, Json};
 
 /// Comments in a quiet stream: keeps proxies from closing it.
 const COMMENT_EVERY: Duration = Duration::from_secs(15);
-/// How long after an attempt's end its last bytes may come. Then its log is closed, whatever is missing.
-const GRACE_MS: u64 = 60_000;
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 
 #[derive(Deserialize)]
@@ -53,7 +51,7 @@ impl From<LogError> for Failure {
     }
 }
 
-/// Only from the runner that holds the attempt.
+/// Only from the runner that holds the attempt, or that was lost with it.
 pub async fn append(
     State(app): State<App>,
     caller: Caller,
@@ -64,12 +62,7 @@ pub async fn append(
     let batch = body(request, &()).await?;
     match app.engine.ask(move |grid, _| grid.attempt_owner(attempt)).await? {
         Some(owner) if owner == runner => {}
-        Some(_) | None => {
-            let detail = format!(
-                "attempt {attempt} is not (or no longer) this runner's; drop what is left of its log and stop its container"
-            );
-            return Err(Failure::conflict("fenced", detail));
-        }
+        Some(_) | None => app.take_late(runner, attempt).await?,
     }
     let logs = app.logs.clone();
     let append = move || {
@@ -81,7 +74,6 @@ pub async fn append(
 
 pub async fn page(State(app): State<App>, In(attempt): In<u64>, Ask(query): Ask<LogQuery>) -> Reply<Json<LogPage>> {
     let attempt = AttemptId(attempt);
-    app.settle_log(attempt).await?;
     Ok(Json(app.log_page(attempt, query).await?))
 }
 
@@ -178,13 +170,32 @@ fn rest(raw: RawLog, first: Vec<u8>, at: u64, end: u64) -> impl stream::Stream<I
 
 impl Shared {
     pub async fn log_page(&self, attempt: AttemptId, query: LogQuery) -> Reply<LogPage> {
+        let unheard = self.settle_log(attempt).await?;
         let logs = self.logs.clone();
-        self.blocking("read a log", move || Ok(logs.page(attempt, query)?)).await
+        let page = self.blocking("read a log", move || Ok(logs.page(attempt, query)?)).await?;
+        Ok(LogPage { unheard: unheard && page.ended, ..page })
+    }
+
+    /// An attempt that was given up while its runner was not heard: its result does not count any more, but what its container wrote is
+    /// what happened, and somebody may want to know. Refused once its runner has told its end, or its log was removed.
+    async fn take_late(&self, runner: RunnerId, attempt: AttemptId) -> Reply<()> {
+        let found = self.read(move |rows| {
+            let Some(row) = rows.attempt(attempt)? else { return Ok(false) };
+            let removed = rows.job(row.chunk.job)?.is_none_or(|job| views::log_removed(&job, &row).is_some());
+            Ok(row.runner == runner && row.is_unheard() && !removed)
+        });
+        if found.await? {
+            return Ok(());
+        }
+        let detail = format!(
+            "attempt {attempt} is not (or no longer) this runner's; drop what is left of its log and stop its container"
+        );
+        Err(Failure::conflict("fenced", detail))
     }
 
     /// Refuses an attempt that there is not, or whose log a rule removed. Closes the log of one that ended some time ago and whose runner never came back
-    /// to say so, so that nobody waits for more.
-    async fn settle_log(&self, attempt: AttemptId) -> Reply<()> {
+    /// to say so, so that nobody waits for more; answers whether it is such a one.
+    async fn settle_log(&self, attempt: AttemptId) -> Reply<bool> {
         let found = self.read(move |rows| {
             let Some(row) = rows.attempt(attempt)? else { return Ok(None) };
             let removed = rows.job(row.chunk.job)?.and_then(|job| views::log_removed(&job, &row));
@@ -197,22 +208,31 @@ impl Shared {
             let detail = format!("the log of attempt {attempt} was removed on {when}: {}", removed.why);
             return Err(Failure::new(StatusCode::GONE, "removed", detail));
         }
+        // Of one that never started there is nothing to be missed.
+        let unheard = row.is_unheard() && row.started_ms.is_some();
         match row.ended_ms {
-            Some(ended_ms) if ended_ms + GRACE_MS < self.clock.now_ms() => {
+            Some(ended_ms) if ended_ms + self.config.log_grace_ms < self.clock.now_ms() => {
                 let wrote = row.ended.map_or((0, 0), |ended| (ended.stdout_bytes, ended.stderr_bytes));
                 let (logs, wrote) = (self.logs.clone(), LogHave { stdout: wrote.0, stderr: wrote.1 });
-                self.blocking("close a log", move || Ok(logs.close(attempt, wrote)?)).await
+                self.blocking("close a log", move || Ok(logs.close(attempt, wrote)?)).await?;
             }
-            Some(_) | None => Ok(()),
+            Some(_) | None => {}
         }
+        Ok(unheard)
     }
 
     /// `None` when the server stops, or the log cannot be read any more (its job was deleted).
     async fn next_page(&self, attempt: AttemptId, follower: &mut Follower) -> Option<LogPage> {
         loop {
             tokio::select! {
-                page = follower.next() => return page.ok(),
-                () = tokio::time::sleep(LOOK_EVERY) => self.settle_log(attempt).await.ok()?,
+                page = follower.next() => {
+                    let page = page.ok()?;
+                    let unheard = page.ended && self.settle_log(attempt).await.ok()?;
+                    return Some(LogPage { unheard, ..page });
+                }
+                () = tokio::time::sleep(LOOK_EVERY) => {
+                    self.settle_log(attempt).await.ok()?;
+                }
                 () = self.stopping.cancelled() => return None,
             }
         }

@@ -149,5 +149,7 @@ fn around(log: &Log, lines: Vec<LogLine>, unfinished: Vec<LogLine>, is_full: boo
         open,
         ended: log.closed,
         missing_bytes,
+        // Its row knows.
+        unheard: false,
     }
 }

@@ -98,5 +98,6 @@ pub fn sizes(page: &LogPage) -> Markup {
         (words::counted(page.total, "line")) " · " (words::size(page.stdout_bytes + page.stderr_bytes))
         @if page.stderr_bytes > 0 { " (" (words::size(page.stderr_bytes)) " stderr)" }
         @if page.missing_bytes > 0 { " · " b.bad { (words::size(page.missing_bytes)) " missing in the middle" } }
+        @if page.unheard { " · " b.bad { "its runner has not said that this is all" } }
     }
 }

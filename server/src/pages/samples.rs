@@ -284,6 +284,7 @@ pub fn log(kind: Kind) -> LogPage {
         open: vec![],
         ended: kind == Kind::Empty,
         missing_bytes,
+        unheard: kind == Kind::Many,
     }
 }
 

@@ -3,6 +3,7 @@ mod bytes;
 mod doors;
 mod full;
 mod grid;
+mod late;
 mod life;
 mod lists;
 mod outputs;
