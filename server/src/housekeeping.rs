@@ -1,11 +1,11 @@
-//! What the server does beside answering: logs of removed jobs go, blobs that nobody refers to go, a full disk is announced.
+//! What the server does beside answering: logs of removed jobs go, blobs that nobody refers to go, a disk that fills up is announced.
 use std::time::Duration;
 
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::app::{App, Shared};
 use crate::config::Config;
-use crate::engine::{DISK_FULL, LogDue};
+use crate::engine::LogDue;
 use crate::failure::Failure;
 use crate::retention::sweep_blobs;
 use crate::store::{StoreError, Taken};
@@ -16,8 +16,6 @@ const DISK_EVERY: Duration = Duration::from_secs(5);
 const SWEEP_EVERY: Duration = Duration::from_secs(6 * 3600);
 /// Those that a rule took must not have been asked for within this time.
 const ASKED_FOR: Duration = Duration::from_secs(3600);
-/// From here on a commit finds room again.
-const SOME_BYTES: u64 = 16 << 20;
 /// How often it is asked whether a snapshot is due, which is cheap.
 const SNAPSHOT_CHECK_EVERY: Duration = Duration::from_secs(30);
 
@@ -102,9 +100,6 @@ pub async fn look_at_disk(app: &Shared, stopped: bool) -> bool {
             return stopped;
         }
     };
-    if space.free_bytes > SOME_BYTES {
-        app.banners.hide(DISK_FULL);
-    }
     let level = watermark::level(space, *disk_low, *disk_critical);
     let (banner, why) = watermark::told(level, space, *disk_low, *disk_critical, data);
     match banner {

@@ -3,6 +3,8 @@ mod batch;
 mod handle;
 mod message;
 mod outbox;
+mod room;
+mod state;
 mod summary;
 mod thread;
 
@@ -10,7 +12,7 @@ pub use handle::Engine;
 pub use message::{EnrolRequest, Refused};
 pub use outbox::{LogDue, Outbox};
 pub use summary::{Banners, Summary};
-pub use thread::{DISK_FULL, Settings, StartError, start};
+pub use thread::{Settings, StartError, start};
 
 #[cfg(test)]
 mod slow;

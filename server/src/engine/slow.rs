@@ -1,16 +1,19 @@
-//! A slow disk: every sync takes half a second of the grid's time. Nobody loses a lease by it, and commits carry many completions.
+//! A slow disk: every sync takes half a second of the grid's time. Nobody loses a lease by it, nor by a full one, and commits carry many
+//! completions.
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
+use std::thread;
 
 use dsg_core::event::{Answer, Event, Join, Orders, Report, Sync};
-use dsg_schemas::ids::{AttemptId, RunnerId, SessionId};
+use dsg_schemas::ids::{AttemptId, JobId, RunnerId, SessionId};
 use dsg_schemas::limits::LEASE_MS;
 use dsg_schemas::reason::EndReason;
 use dsg_schemas::spec::{self, Sources};
 use dsg_schemas::wire::{AttemptReport, Ended, Facts, Phase};
 use tokio::sync::mpsc;
 
-use super::{Banners, Engine, Outbox, Settings, start};
+use super::{Banners, Engine, Outbox, Refused, Settings, start};
 use crate::auth::Doors;
 use crate::clock::Clock;
 use crate::convert;
@@ -89,15 +92,16 @@ impl Runner {
     }
 }
 
-#[tokio::test]
-async fn a_sync_of_half_a_second_loses_no_lease_and_a_commit_carries_many_completions() {
-    let dir = tempfile::tempdir().expect("a directory");
-    let now: &'static AtomicU64 = Box::leak(Box::new(AtomicU64::new(1_795_600_000_000)));
-    let (disk, gate) = (SimDisk::default(), Arc::new(Gate::default()));
-    let store = Arc::new(Store::open_on(Box::new(disk.clone()), dir.path(), 1 << 20).expect("opened"));
-    let (gather, _gather) = mpsc::unbounded_channel();
-    let (logs, _logs) = mpsc::unbounded_channel();
-    let (outbox, doors, banners) = (Outbox { gather, logs }, Arc::new(Doors::default()), Arc::new(Banners::default()));
+/// A grid on this disk, by this clock, with a job of a thousand chunks.
+async fn begin(
+    disk: &SimDisk,
+    dir: &Path,
+    now: &'static AtomicU64,
+) -> (Engine, thread::JoinHandle<()>, Arc<Store>, JobId) {
+    let store = Arc::new(Store::open_on(Box::new(disk.clone()), dir, 1 << 20).expect("opened"));
+    // Nobody listens, as when the server stops.
+    let outbox = Outbox { gather: mpsc::unbounded_channel().0, logs: mpsc::unbounded_channel().0 };
+    let (doors, banners) = (Arc::new(Doors::default()), Arc::new(Banners::default()));
     let settings = Settings { half_life_ms: 0, lease_ms: LEASE_MS };
     let (engine, _, thread) =
         start(store.clone(), |_| Clock::by_hand(now), doors, banners, outbox, settings).expect("started");
@@ -107,6 +111,47 @@ async fn a_sync_of_half_a_second_loses_no_lease_and_a_commit_carries_many_comple
         spec::check(text, &Default::default(), &Sources { uploads: &Default::default(), read: &read }).expect("a plan");
     let job = convert::submission(&plan.job, plan.chunks, "mara".into(), None, plan.to_bytes().into());
     let Ok(Answer::Job { job, .. }) = engine.apply(Event::Submit(Box::new(job))).await else { panic!("a job") };
+    (engine, thread, store, job)
+}
+
+/// Nobody is heard while nothing can be written, and that is nobody's silence.
+#[tokio::test]
+async fn a_disk_that_is_full_for_two_leases_costs_none() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let now: &'static AtomicU64 = Box::leak(Box::new(AtomicU64::new(1_795_600_000_000)));
+    let (engine, thread, store, _) = begin(&SimDisk::default(), dir.path(), now).await;
+    let runner = Runner::join(&engine, 0).await.sync(engine.clone(), false, Arc::default()).await;
+    let runner = runner.sync(engine.clone(), false, Arc::default()).await;
+    let held = runner.holds.expect("an attempt");
+    *store.only_free_bytes.lock().expect("no panic") = Some(0);
+    let late = || Event::Join(Join::Enrol { name: "late".to_owned(), credential_sha256: "late".to_owned() });
+    // In steps that are no standstill.
+    for _ in 0..40 {
+        assert_eq!(engine.apply(late()).await, Err(Refused::DiskFull));
+        now.fetch_add(LEASE_MS / 20, Ordering::SeqCst);
+    }
+    *store.only_free_bytes.lock().expect("no panic") = None;
+    let taken = loop {
+        match engine.apply(late()).await {
+            Err(Refused::DiskFull) => tokio::task::yield_now().await,
+            other => break other,
+        }
+    };
+    assert!(taken.is_ok(), "{taken:?}");
+    // Whatever is due by now.
+    assert_eq!(engine.apply(Event::Tick).await, Ok(Answer::Ticked));
+    let row = store.read(|rows| rows.attempt(held)).expect("rows").expect("an attempt");
+    assert_eq!(row.ended, None, "it was given up while nobody could be heard");
+    engine.stop();
+    thread.join().expect("no panic");
+}
+
+#[tokio::test]
+async fn a_sync_of_half_a_second_loses_no_lease_and_a_commit_carries_many_completions() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let now: &'static AtomicU64 = Box::leak(Box::new(AtomicU64::new(1_795_600_000_000)));
+    let (disk, gate) = (SimDisk::default(), Arc::new(Gate::default()));
+    let (engine, thread, store, job) = begin(&disk, dir.path(), now).await;
     let mut runners = Vec::new();
     for number in 0..RUNNERS {
         let runner = Runner::join(&engine, number).await;

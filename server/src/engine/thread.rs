@@ -1,13 +1,13 @@
 //! The loop: take one message, take what else is there, apply each, commit once, then answer all.
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use dsg_core::QueueFilter;
 use dsg_core::event::{Answer, Effects, Event, Join, Refusal};
-use dsg_core::row::{JobRow, Key, Row, latest_ms};
-use dsg_core::{Grid, QueueFilter};
+use dsg_core::row::{Row, latest_ms};
 use dsg_schemas::ids::{AttemptId, JobId};
 use dsg_schemas::limits;
 use dsg_schemas::wire::log::LogHave;
@@ -17,8 +17,10 @@ use super::batch::Batch;
 use super::handle::Engine;
 use super::message::{Committed, EnrolRequest, Message, Refused};
 use super::outbox::{LogDue, Outbox};
+use super::room::Room;
+use super::state::{State, follow_job};
 use super::summary::{Banners, Summary};
-use crate::auth::{Book, Doors};
+use crate::auth::Doors;
 use crate::clock::Clock;
 use crate::store::{Changes, Store, StoreError};
 
@@ -38,7 +40,7 @@ const PROMPT_SUMMARY: Duration = Duration::from_millis(10);
 const REOPEN_EVERY: Duration = Duration::from_secs(1);
 
 /// The banner of a disk without space, beside the one of a disk with little of it.
-pub const DISK_FULL: &str = "disk full";
+const DISK_FULL: &str = "disk full";
 
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -89,6 +91,7 @@ pub fn start(
         publish_at: Instant::now(),
         summary_took: Duration::ZERO,
         reopen_at: Instant::now(),
+        room: Room::default(),
         settings,
         turned_ms: clock.now_ms(),
         no_starts: None,
@@ -100,44 +103,6 @@ pub fn start(
         thread.run();
     })?;
     Ok((Engine { sender, summary: summaries, work: works }, clock, handle))
-}
-
-/// All live rows, and the book's.
-type Stored = (Vec<(Key, Row)>, Vec<(String, Vec<u8>)>);
-
-/// What is in memory of the rows on disk; thrown away whole when a commit fails.
-struct State {
-    grid: Grid,
-    book: Book,
-    open_jobs: BTreeMap<JobId, Arc<JobRow>>,
-}
-
-impl State {
-    fn read(store: &Store) -> Result<Stored, StoreError> {
-        store.read(|rows| Ok((rows.live_rows()?, rows.auth()?)))
-    }
-
-    fn new((rows, auth): Stored, now_ms: u64, settings: Settings) -> Result<State, StartError> {
-        let mut book = Book::load(auth)?;
-        book.follow(rows.iter().map(|(key, row)| (key, Some(row))));
-        let mut open_jobs = BTreeMap::new();
-        for (key, row) in &rows {
-            follow_job(&mut open_jobs, *key, Some(row));
-        }
-        let mut grid = Grid::load(now_ms, rows).map_err(|error| StartError::Rows(error.to_string()))?;
-        let Settings { half_life_ms, lease_ms } = settings;
-        grid.set_half_life(half_life_ms);
-        grid.set_lease(lease_ms);
-        Ok(State { grid, book, open_jobs })
-    }
-}
-
-fn follow_job(open_jobs: &mut BTreeMap<JobId, Arc<JobRow>>, key: Key, row: Option<&Row>) {
-    let Key::Job(job) = key else { return };
-    match row {
-        Some(Row::Job(row)) if !row.state.is_final() => open_jobs.insert(job, Arc::new((**row).clone())),
-        Some(_) | None => open_jobs.remove(&job),
-    };
 }
 
 /// An ended attempt with how much it wrote, where its end is known.
@@ -163,6 +128,7 @@ struct Thread {
     publish_at: Instant,
     summary_took: Duration,
     reopen_at: Instant,
+    room: Room,
     settings: Settings,
     /// When the loop last turned.
     turned_ms: u64,
@@ -194,6 +160,7 @@ impl Thread {
                 self.reopen();
             }
             self.mind_standstill();
+            self.look_for_room();
             let mut batch = Batch::default();
             let mut stop = false;
             let mut count = 0;
@@ -223,17 +190,35 @@ impl Thread {
     fn mind_standstill(&mut self) {
         let now = self.clock.now_ms();
         let turned = std::mem::replace(&mut self.turned_ms, now);
-        if let Some(since) = standstill(turned, now)
-            && let Some(state) = &mut self.state
-        {
+        let Some(state) = &mut self.state else { return };
+        if self.room.is_full() {
+            // Nobody is heard meanwhile, and nobody is given up.
+            state.grid.forgive(turned, now);
+        } else if let Some(since) = standstill(turned, now) {
             tracing::warn!(for_ms = now - since, "the server stood still; leases did not age meanwhile");
             state.grid.forgive(since, now);
         }
     }
 
+    /// Where the disk was full, writes are refused until there is room for a small one.
+    fn look_for_room(&mut self) {
+        let now = Instant::now();
+        if self.room.look_at().is_none_or(|at| now < at) {
+            return;
+        }
+        self.room.looked(now, self.store.has_room());
+        if !self.room.is_full() {
+            tracing::info!("the disk has space again; changes are taken");
+            self.banners.hide(DISK_FULL);
+            self.work.send_modify(|count| *count += 1);
+        }
+    }
+
     fn patience(&self) -> Duration {
         let mut patience = LONGEST_WAIT;
-        if let Some(deadline) = self.state.as_ref().and_then(|state| state.grid.next_deadline()) {
+        if let Some(look_at) = self.room.look_at() {
+            patience = patience.min(look_at.saturating_duration_since(Instant::now()));
+        } else if let Some(deadline) = self.state.as_ref().and_then(|state| state.grid.next_deadline()) {
             // Deadlines are seconds and more: looking at them a little late costs nothing, and bounds how often we look.
             let wait_ms = deadline.saturating_sub(self.clock.now_ms()).max(SHORTEST_WAIT_MS);
             patience = patience.min(Duration::from_millis(wait_ms));
@@ -256,8 +241,11 @@ impl Thread {
                 batch.answer(reply, result);
             }
             Message::Book(change) => {
-                if let Some(state) = &mut self.state {
-                    batch.answers.push(change(&mut state.book, self.clock.now_ms()));
+                let now = self.clock.now_ms();
+                match &mut self.state {
+                    Some(state) if self.room.is_full() => change(&mut state.book.clone(), now)(Err(Refused::DiskFull)),
+                    Some(state) => batch.answers.push(change(&mut state.book, now)),
+                    None => {}
                 }
             }
             Message::Ask(question) => {
@@ -283,6 +271,9 @@ impl Thread {
     }
 
     fn apply(&mut self, event: Event, batch: &mut Batch) -> Result<Answer, Refused> {
+        if self.room.is_full() {
+            return Err(Refused::DiskFull);
+        }
         let now = self.clock.now_ms();
         let state = self.state.as_mut().ok_or(Refused::Store)?;
         self.stale = true;
@@ -344,6 +335,9 @@ impl Thread {
 
     fn tick(&mut self, batch: &mut Batch) {
         let now = self.clock.now_ms();
+        if self.room.is_full() {
+            return;
+        }
         let due = self.state.as_ref().and_then(|state| state.grid.next_deadline()).is_some_and(|at| at <= now);
         if due && let Err(error) = self.apply(Event::Tick, batch) {
             tracing::error!(%error, "a tick was refused");
@@ -412,6 +406,7 @@ impl Thread {
                 if !error.is_disk_full() {
                     return Err(Refused::Store);
                 }
+                self.room.refused(Instant::now());
                 self.banners.show(
                     DISK_FULL,
                     "The disk of the server is full: nothing new is taken until there is space again. What runs goes on.",

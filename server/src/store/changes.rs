@@ -15,10 +15,14 @@ use super::tables::{
 };
 use super::trouble::Trouble;
 use super::{Store, StoreError};
+use crate::blobs::disk::is_full;
 
 /// How far the rows on disk may be behind the log: bounds what the next start has to make up for after a crash.
 const BEHIND: Duration = Duration::from_secs(1);
 const BEHIND_BYTES: usize = 8 << 20;
+
+/// What the deletion of a job needs, by far: whoever wants to make room that way must be let.
+const ROOM_BYTES: usize = 64 << 10;
 
 /// Rows to write (`None`: remove).
 #[derive(Debug, Default)]
@@ -68,6 +72,16 @@ impl Changes {
 }
 
 impl Store {
+    /// Whether a small commit would find space, tried with a file beside the store: that costs no load of the rows where it would not.
+    /// Any other trouble is for the commit to meet.
+    pub fn has_room(&self) -> bool {
+        #[cfg(test)]
+        if self.only_free_bytes.lock().is_ok_and(|free| free.is_some_and(|free| free < ROOM_BYTES as u64)) {
+            return false;
+        }
+        !self.disk.try_room(ROOM_BYTES).is_err_and(|error| is_full(&error))
+    }
+
     /// All or nothing, and on disk when it returns. Answers the attempts of removed jobs, whose logs can go. After an error the
     /// store is closed: nobody knows what is on disk until it is opened again.
     pub fn commit(&self, changes: &Changes) -> Result<Vec<AttemptId>, StoreError> {
@@ -96,9 +110,15 @@ impl Store {
         write.set_durability(if is_due { Durability::Immediate } else { Durability::None })?;
         let removed = apply(&write, &steps, reached)?;
         writer.failed = Some(reached.revision);
+        #[cfg(test)]
+        let behind = steps.len() as u64;
         writer.behind_bytes += steps.len();
         let grid = writer.grid.clone();
         writer.log.append(&*self.disk, &grid, &Record { reached, steps })?;
+        #[cfg(test)]
+        if self.only_free_bytes.lock().is_ok_and(|free| free.is_some_and(|free| free < behind)) {
+            return Err(Trouble::Io(std::io::ErrorKind::StorageFull.into()));
+        }
         #[cfg(test)]
         if self.fail_next_commit.swap(false, std::sync::atomic::Ordering::SeqCst) {
             return Err(Trouble::Io(std::io::Error::other("a test wants it to fail")));

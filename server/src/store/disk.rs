@@ -19,6 +19,8 @@ pub trait Disk: Send + Sync {
     fn cut_redo(&self, name: &str, bytes: u64) -> io::Result<()>;
     fn remove_redo(&self, name: &str) -> io::Result<()>;
     fn redo_bytes(&self, name: &str) -> io::Result<u64>;
+    /// Writes so much beside the rest, and removes it again.
+    fn try_room(&self, bytes: usize) -> io::Result<()>;
 }
 
 pub trait Append: Send {
@@ -79,6 +81,15 @@ impl Disk for Folder {
     }
     fn redo_bytes(&self, name: &str) -> io::Result<u64> {
         Ok(fs::metadata(self.redo().join(name))?.len())
+    }
+    fn try_room(&self, bytes: usize) -> io::Result<()> {
+        let path = self.0.join("room");
+        let file = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&path);
+        let tried = file.and_then(|mut file| file.write_all(&vec![1; bytes]).and_then(|()| file.sync_all()));
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => tried.and(Err(error)),
+            Ok(()) | Err(_) => tried,
+        }
     }
 }
 

@@ -54,6 +54,9 @@ pub struct Store {
     /// Lets a test see what happens on a disk with so little space.
     #[cfg(test)]
     pub only_free_bytes: Mutex<Option<u64>>,
+    /// Lets a test count how often all of it was read anew.
+    #[cfg(test)]
+    pub reopened: std::sync::atomic::AtomicUsize,
 }
 
 /// What the one who writes must know.

@@ -46,6 +46,8 @@ impl Store {
             fail_next_commit: Default::default(),
             #[cfg(test)]
             only_free_bytes: Default::default(),
+            #[cfg(test)]
+            reopened: Default::default(),
         };
         store.reopen()?;
         Ok(store)
@@ -53,6 +55,8 @@ impl Store {
 
     /// Opens the files anew: what memory thought of them no longer counts.
     pub fn reopen(&self) -> Result<(), StoreError> {
+        #[cfg(test)]
+        self.reopened.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
         let mut place = self.database.write().unwrap_or_else(PoisonError::into_inner);
         *place = None;
         self.take_lock()?;

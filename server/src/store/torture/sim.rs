@@ -164,6 +164,9 @@ impl Disk for SimDisk {
     fn rows(&self, builder: &Builder) -> Result<Database, DatabaseError> {
         builder.create_with_backend(SimRows(self.clone()))
     }
+    fn try_room(&self, _bytes: usize) -> io::Result<()> {
+        Ok(())
+    }
     fn redo_files(&self) -> io::Result<Vec<String>> {
         Ok(self.world().files.keys().filter(|name| *name != ROWS).cloned().collect())
     }
