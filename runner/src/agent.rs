@@ -41,8 +41,9 @@ pub struct Lives {
 }
 
 impl Lives {
-    pub fn begin(&mut self, shared: &Arc<Shared>, spool: &Spool, order: StartOrder, origin: Origin) {
+    pub fn begin(&mut self, shared: &Arc<Shared>, spool: &Spool, mut order: StartOrder, origin: Origin) {
         let attempt = order.attempt;
+        shared.policy.narrow(&mut order);
         let (halt, told) = watch::channel(Halt::Go);
         let life = Life { shared: shared.clone(), folder: spool.folder(attempt), order, halt: told };
         self.tasks.spawn(life.live(origin));

@@ -10,13 +10,16 @@ use dsg_schemas::units::Bytes;
 use dsg_schemas::wire::{Facts, Load};
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{Config, LoadSource, default_state};
+use crate::config::{CACHE_BYTES, Config, LoadSource, default_state};
 use crate::container::Engine;
 use crate::container::docker::{ConnectOptions, connect};
 use crate::container::pretend::PretendEngine;
 use crate::probe::{self, GpuProbe, LoadProbe};
+use crate::settings::{self, Settings};
 use crate::{Invitation, join, run};
 
+/// Left to the host where its owner says nothing.
+const RESERVE_MEMORY: Bytes = Bytes(512 << 20);
 const LOAD_EVERY: Duration = Duration::from_secs(5);
 
 /// Offers this host to a DSG grid and runs what fits, in containers of the local Docker or Podman.
@@ -51,51 +54,67 @@ enum Command {
     },
 }
 
+/// What stands here comes before the variable, and the variable before the file.
 #[derive(Debug, Args)]
 struct Options {
+    /// Settings and the owner's policy [default: /etc/dsg/runner.toml as root, else $XDG_CONFIG_HOME/dsg/runner.toml, if it is there].
+    #[arg(long, env = "DSG_RUNNER_CONFIG", global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
     /// Where the runner keeps its identity, spool and cache [default: /var/lib/dsg-runner as root, else
     /// $XDG_STATE_HOME/dsg-runner].
     #[arg(long, env = "DSG_RUNNER_STATE", global = true)]
     state: Option<PathBuf>,
     /// The engine's socket, as in unix:///run/docker.sock; found by itself if not given.
-    #[arg(long, global = true)]
+    #[arg(long, env = "DSG_RUNNER_ENGINE", global = true)]
     engine: Option<String>,
-    /// Processor cores to offer; all of them if not given.
-    #[arg(long, global = true)]
+    /// Processor cores to offer; all but the reserve if not given.
+    #[arg(long, env = "DSG_RUNNER_CPUS", global = true)]
     cpus: Option<f64>,
     /// Memory to offer, as in 12GiB; all but the reserve if not given.
-    #[arg(long, global = true)]
+    #[arg(long, env = "DSG_RUNNER_MEMORY", global = true)]
     memory: Option<Bytes>,
-    /// Memory to leave to the host itself.
-    #[arg(long, global = true, default_value = "512MiB")]
-    reserve_memory: Bytes,
+    /// Processor cores to leave to the host itself [default: 0].
+    #[arg(long, env = "DSG_RUNNER_RESERVE_CPUS", global = true)]
+    reserve_cpus: Option<f64>,
+    /// Memory to leave to the host itself [default: 512MiB].
+    #[arg(long, env = "DSG_RUNNER_RESERVE_MEMORY", global = true)]
+    reserve_memory: Option<Bytes>,
+    /// Disk to leave to the host itself: with less free, nothing new is taken [default: 0B].
+    #[arg(long, env = "DSG_RUNNER_RESERVE_DISK", global = true)]
+    reserve_disk: Option<Bytes>,
     /// Words that jobs can ask for, separated by commas.
-    #[arg(long, global = true, value_delimiter = ',')]
+    #[arg(long, env = "DSG_RUNNER_TAGS", global = true, value_delimiter = ',')]
     tags: Vec<String>,
     /// A label that jobs can ask for, as in room=cellar; may be repeated.
-    #[arg(long = "label", global = true, value_name = "KEY=VALUE")]
+    #[arg(long = "label", env = "DSG_RUNNER_LABELS", global = true, value_name = "KEY=VALUE", value_delimiter = ',')]
     labels: Vec<String>,
     /// The NVML library, where it is not in its usual place.
-    #[arg(long, global = true)]
+    #[arg(long, env = "DSG_RUNNER_NVML_LIB", global = true)]
     nvml_lib: Option<PathBuf>,
-    /// Space for cached inputs.
-    #[arg(long, global = true, default_value = "20GiB")]
-    cache: Bytes,
+    /// Space for cached inputs [default: 20GiB].
+    #[arg(long, env = "DSG_RUNNER_CACHE", global = true)]
+    cache: Option<Bytes>,
     /// Speak plain HTTP to a server that is not on this host: everybody on the way can read and change everything.
-    #[arg(long, global = true)]
+    #[arg(long, env = "DSG_RUNNER_INSECURE_HTTP", global = true)]
     insecure_http: bool,
     /// Log as JSON lines.
-    #[arg(long, global = true)]
+    #[arg(long, env = "DSG_RUNNER_LOG_JSON", global = true)]
     log_json: bool,
     /// Run nothing: pretend that every container succeeds at once, or does what its command says.
-    #[arg(long, global = true)]
+    #[arg(long, env = "DSG_RUNNER_PRETEND", global = true)]
     pretend: bool,
 }
 
 impl Cli {
     /// The whole program.
     pub async fn main(self) -> anyhow::Result<()> {
-        let Cli { command, options } = self;
+        let Cli { command, mut options } = self;
+        let variables = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+        if let Some(why) = settings::unknown_variable(variables) {
+            bail!("{why}");
+        }
+        let settings = settings::read(options.config.as_deref())?;
+        options.fill_in(&settings);
         log_to_stderr(options.log_json);
         let state = options.state.clone().unwrap_or_else(default_state);
         if let Some(Command::Join { url, token, name, ca, only }) = command {
@@ -113,7 +132,9 @@ impl Cli {
             }
         }
         let mut config = Config::new(state, options.facts()?);
-        config.cache_bytes = options.cache.0;
+        config.policy = settings.local_policy(&config.state)?;
+        config.cache_bytes = options.cache.map_or(CACHE_BYTES, |cache| cache.0);
+        config.disk_reserve_bytes = options.reserve_disk.unwrap_or_default().0;
         let stop = stop_on_signals()?;
         let engine = options.engine(&mut config).await?;
         let result = run(config, engine.clone(), stop).await;
@@ -123,18 +144,43 @@ impl Cli {
 }
 
 impl Options {
+    /// From the file what neither a flag nor a variable says.
+    fn fill_in(&mut self, settings: &Settings) {
+        let milli = |cores: u64| cores as f64 / 1000.0;
+        self.engine = self.engine.take().or_else(|| settings.engine.clone());
+        self.nvml_lib = self.nvml_lib.take().or_else(|| settings.nvml_lib.clone());
+        self.cpus = self.cpus.or(settings.cpus_milli.map(milli));
+        self.memory = self.memory.or(settings.memory);
+        self.reserve_cpus = self.reserve_cpus.or(settings.reserve_cpus_milli.map(milli));
+        self.reserve_memory = self.reserve_memory.or(settings.reserve_memory);
+        self.reserve_disk = self.reserve_disk.or(settings.reserve_disk);
+        self.cache = self.cache.or(settings.cache);
+        self.insecure_http |= settings.insecure_http.unwrap_or(false);
+        self.log_json |= settings.log_json.unwrap_or(false);
+        if self.tags.is_empty() {
+            self.tags = settings.tags.clone().unwrap_or_default();
+        }
+        if self.labels.is_empty() {
+            self.labels = settings.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
+        }
+    }
+
     /// What is offered, before engine and GPUs are looked at.
     fn facts(&self) -> anyhow::Result<Facts> {
         let mut facts = probe::host();
-        if let Some(cpus) = self.cpus {
-            if !(cpus.is_finite() && cpus > 0.0 && cpus <= 4096.0) {
-                bail!("--cpus {cpus} is not a number of cores; write for instance --cpus 3.5");
-            }
-            facts.cpus_milli = (cpus * 1000.0).round() as u64;
-        }
+        let cores = |flag: &str, given: f64, least: f64| match given.is_finite() && given >= least && given <= 4096.0 {
+            true => Ok((given * 1000.0).round() as u64),
+            false => bail!("{flag} {given} is not a number of cores; write for instance {flag} 3.5"),
+        };
+        let reserve = cores("--reserve-cpus", self.reserve_cpus.unwrap_or(0.0), 0.0)?;
+        facts.cpus_milli = match self.cpus {
+            Some(cpus) => cores("--cpus", cpus, 0.001)?,
+            None => facts.cpus_milli.saturating_sub(reserve),
+        };
+        let reserve = self.reserve_memory.unwrap_or(RESERVE_MEMORY).0;
         facts.memory_bytes = match self.memory {
             Some(Bytes(bytes)) => bytes,
-            None => facts.memory_bytes.saturating_sub(self.reserve_memory.0),
+            None => facts.memory_bytes.saturating_sub(reserve),
         };
         facts.tags = self.tags.clone();
         facts.labels = labels(&self.labels)?;
@@ -212,7 +258,12 @@ fn stop_on_signals() -> anyhow::Result<CancellationToken> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
+    use clap::CommandFactory;
+
     use super::*;
+    use crate::settings::KEYS;
 
     #[test]
     fn options_become_facts_or_a_sentence() {
@@ -227,5 +278,57 @@ mod tests {
             assert!(facts(&wrong).is_err(), "{wrong:?}");
         }
         assert!(facts(&["dsg-runner", "--memory", "much"]).is_err());
+    }
+
+    #[test]
+    fn a_flag_comes_before_the_file() {
+        let file = settings::parse(
+            "cpus = 2\nmemory = \"2GiB\"\ntags = [\"file\"]\nlabels = {room = \"cellar\"}\nlog_json = true\n[reserve]\ndisk = \"1GiB\"\n",
+        );
+        let file = file.expect("a right file");
+        let filled = |words: &[&str]| {
+            let mut options = Cli::try_parse_from(words).expect("flags").options;
+            options.fill_in(&file);
+            options
+        };
+        let by_file = filled(&["dsg-runner"]);
+        let facts = by_file.facts().expect("fine");
+        assert_eq!((facts.cpus_milli, facts.memory_bytes, facts.tags), (2000, 2 << 30, vec!["file".to_owned()]));
+        assert_eq!((by_file.log_json, by_file.reserve_disk), (true, Some(Bytes(1 << 30))));
+        assert_eq!(facts.labels["room"], "cellar");
+        let by_flag = filled(&["dsg-runner", "--cpus", "1", "--tags", "flag", "--reserve-disk", "2GiB"]);
+        let facts = by_flag.facts().expect("fine");
+        assert_eq!((facts.cpus_milli, facts.memory_bytes, facts.tags), (1000, 2 << 30, vec!["flag".to_owned()]));
+        assert_eq!(by_flag.reserve_disk, Some(Bytes(2 << 30)));
+    }
+
+    #[test]
+    fn the_reserve_is_not_offered() {
+        let offered = |words: &[&str]| Cli::try_parse_from(words).expect("flags").options.facts().expect("fine");
+        let (all, rest) =
+            (probe::host(), offered(&["dsg-runner", "--reserve-cpus", "0.5", "--reserve-memory", "1GiB"]));
+        assert_eq!((all.cpus_milli - rest.cpus_milli, all.memory_bytes - rest.memory_bytes), (500, 1 << 30));
+    }
+
+    #[test]
+    fn the_documented_flags_and_variables_are_those_there_are() {
+        let command = Cli::command();
+        let text = |word: &std::ffi::OsStr| word.to_string_lossy().into_owned();
+        let taken: BTreeSet<(String, String)> = command
+            .get_arguments()
+            .filter_map(|argument| Some((argument.get_long()?.to_owned(), argument.get_env().map(text)?)))
+            .collect();
+        let without: Vec<&str> = command
+            .get_arguments()
+            .filter(|argument| argument.get_env().is_none())
+            .filter_map(|argument| argument.get_long())
+            .collect();
+        assert_eq!(without, [""; 0], "each has a variable");
+        let documented: BTreeSet<(String, String)> = KEYS
+            .iter()
+            .filter(|key| !key.flag.is_empty())
+            .map(|key| (key.flag.to_owned(), key.variable.to_owned()))
+            .collect();
+        assert_eq!(taken, documented);
     }
 }

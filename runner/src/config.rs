@@ -5,7 +5,10 @@ use std::sync::Arc;
 use dsg_schemas::wire::{Facts, Load};
 
 use crate::attempt::Patience;
+use crate::policy::LocalPolicy;
 use crate::probe::Gpus;
+
+pub const CACHE_BYTES: u64 = 20 << 30;
 
 /// Asked at each sync: what the host is doing.
 pub type LoadSource = Arc<dyn Fn() -> Load + Send + Sync>;
@@ -22,15 +25,29 @@ pub struct Config {
     pub load: LoadSource,
     pub gpus: Option<GpuSource>,
     pub cache_bytes: u64,
+    /// Of the disk, what stays the owner's.
+    pub disk_reserve_bytes: u64,
     /// Prove at start that containers run, limits hold and GPUs are there; GPUs that are not proven are not offered.
     pub selftest: bool,
+    /// What containers may have here.
+    pub policy: LocalPolicy,
     pub patience: Patience,
 }
 
 impl Config {
     pub fn new(state: PathBuf, facts: Facts) -> Config {
         let (load, patience): (LoadSource, _) = (Arc::new(Load::default), Patience::default());
-        Config { state, facts, load, gpus: None, cache_bytes: 20 << 30, selftest: false, patience }
+        Config {
+            state,
+            facts,
+            load,
+            gpus: None,
+            cache_bytes: CACHE_BYTES,
+            disk_reserve_bytes: 0,
+            selftest: false,
+            policy: LocalPolicy::default(),
+            patience,
+        }
     }
 }
 

@@ -34,6 +34,8 @@ pub struct Watched {
     /// As proved at the start. A disk of 0 bytes: what is free is offered.
     pub facts: Facts,
     pub gpus: Option<GpuSource>,
+    /// What stays the owner's of the disk.
+    pub reserve_bytes: u64,
 }
 
 /// Looks once, and then goes on by itself until the receiver is dropped.
@@ -87,11 +89,13 @@ impl Watched {
         let engine_full = engine_free
             .filter(|free| *free < FREE_BYTES_MIN)
             .map(|free| format!("only {} are free where the engine keeps containers", Bytes(free)));
-        let no_more = silent.or_else(|| self.unfit.clone()).or(engine_full).or_else(|| full(free, total));
         let disk_free_bytes = engine_free.unwrap_or(free);
+        let kept = kept(disk_free_bytes, self.reserve_bytes);
+        let no_more = silent.or_else(|| self.unfit.clone()).or(engine_full).or_else(|| full(free, total)).or(kept);
         let mut facts = self.facts.clone();
         if facts.disk_bytes == 0 {
-            facts.disk_bytes = offered(disk_free_bytes + self.shared.usage.total(), offered_before);
+            let left = (disk_free_bytes + self.shared.usage.total()).saturating_sub(self.reserve_bytes);
+            facts.disk_bytes = offered(left, offered_before);
         }
         facts.gpus = self.gpus(facts.gpus).await;
         Health { no_more, disk_free_bytes, facts }
@@ -134,6 +138,11 @@ fn full(free: u64, total: u64) -> Option<String> {
     low.then(|| format!("only {} of {} are free in the runner's state folder", Bytes(free), Bytes(total)))
 }
 
+fn kept(free: u64, reserve: u64) -> Option<String> {
+    let low = reserve > 0 && free < reserve;
+    low.then(|| format!("only {} are free on its disk, and its owner keeps {}", Bytes(free), Bytes(reserve)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -152,6 +161,12 @@ mod tests {
         ] {
             assert_eq!(offered(free * MIB, before.map(|mib| mib * MIB)), offer * MIB, "{free} after {before:?}");
         }
+    }
+
+    #[test]
+    fn the_owners_part_of_the_disk_is_left_alone() {
+        assert_eq!(kept(9, 10).as_deref(), Some("only 9B are free on its disk, and its owner keeps 10B"));
+        assert_eq!((kept(10, 10), kept(0, 0)), (None, None));
     }
 
     #[test]

@@ -11,8 +11,10 @@ pub mod container;
 mod health;
 mod link;
 mod plan;
+pub mod policy;
 pub mod probe;
 pub mod selftest;
+pub mod settings;
 pub mod spool;
 
 use std::path::Path;
@@ -59,7 +61,7 @@ pub async fn join(state: &Path, invitation: &Invitation<'_>) -> Result<Identity,
 /// Runs until `stop`; then containers stay for the next life. Comes back by itself only where the server wants no more of this
 /// runner.
 pub async fn run(config: Config, engine: Arc<dyn Engine>, stop: CancellationToken) -> Result<(), RunError> {
-    let Config { state, mut facts, load, gpus, cache_bytes, selftest, patience } = config;
+    let Config { state, mut facts, load, gpus, cache_bytes, disk_reserve_bytes, selftest, policy, patience } = config;
     let spool = Spool::open(&state)?;
     let Identity { runner, grid, .. } = &spool.identity()?;
     let (sender, progress) = mpsc::unbounded_channel();
@@ -76,6 +78,7 @@ pub async fn run(config: Config, engine: Arc<dyn Engine>, stop: CancellationToke
         transfers: Semaphore::new(TRANSFERS),
         patience,
         usage: Usage::default(),
+        policy,
     });
     let left = spool.left()?;
     let (engine_facts, adopted) = tokio::select! {
@@ -83,6 +86,7 @@ pub async fn run(config: Config, engine: Arc<dyn Engine>, stop: CancellationToke
         () = stop.cancelled() => return Ok(()),
     };
     facts.engine = engine_facts;
+    shared.policy.limit(&mut facts);
     let mut unfit = None;
     if selftest {
         tokio::select! {
@@ -95,7 +99,14 @@ pub async fn run(config: Config, engine: Arc<dyn Engine>, stop: CancellationToke
     for adopted in adopted {
         lives.begin(&shared, &spool, adopted.order, adopted.origin);
     }
-    let watched = health::Watched { shared: shared.clone(), state: spool.root().to_owned(), unfit, facts, gpus };
+    let watched = health::Watched {
+        shared: shared.clone(),
+        state: spool.root().to_owned(),
+        unfit,
+        facts,
+        gpus,
+        reserve_bytes: disk_reserve_bytes,
+    };
     let health = tokio::select! {
         health = health::watch(watched) => health,
         () = stop.cancelled() => return Ok(()),

@@ -40,8 +40,10 @@ pub enum EndReason {
     BadCommand,
     /// The registry or the engine says that there is no such image, or that we may not have it.
     ImageNotFound,
-    /// The runner's own policy refused it, or it wrote more than `resources.disk`.
+    /// It wrote more than `resources.disk`.
     PolicyDenied,
+    /// Its runner's own policy does not let it run there; nothing was started.
+    Refused,
     /// The image could not be pulled, and trying again may help.
     PullFailed,
     /// The engine failed us.
@@ -63,7 +65,7 @@ pub enum EndReason {
 }
 
 impl EndReason {
-    pub const ALL: [EndReason; 20] = [
+    pub const ALL: [EndReason; 21] = [
         EndReason::Succeeded,
         EndReason::Exit,
         EndReason::Signal,
@@ -75,6 +77,7 @@ impl EndReason {
         EndReason::BadCommand,
         EndReason::ImageNotFound,
         EndReason::PolicyDenied,
+        EndReason::Refused,
         EndReason::PullFailed,
         EndReason::EngineError,
         EndReason::GpuError,
@@ -104,9 +107,11 @@ impl EndReason {
             | EndReason::GpuError
             | EndReason::RunnerLost
             | EndReason::DiskFull => Blame::Grid,
-            EndReason::Evicted | EndReason::Cancelled | EndReason::QueueTimeout | EndReason::JobTimeout => {
-                Blame::People
-            }
+            EndReason::Refused
+            | EndReason::Evicted
+            | EndReason::Cancelled
+            | EndReason::QueueTimeout
+            | EndReason::JobTimeout => Blame::People,
         }
     }
 
@@ -124,6 +129,7 @@ impl EndReason {
             EndReason::BadCommand => "bad_command",
             EndReason::ImageNotFound => "image_not_found",
             EndReason::PolicyDenied => "policy_denied",
+            EndReason::Refused => "refused",
             EndReason::PullFailed => "pull_failed",
             EndReason::EngineError => "engine_error",
             EndReason::GpuError => "gpu_error",

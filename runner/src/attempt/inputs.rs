@@ -39,7 +39,7 @@ pub async fn fetch(shared: &Shared, folder: &Folder, orders: &[InputOrder]) -> R
                 place
             }
         };
-        binds.push(Bind { host: host.to_string_lossy().into_owned(), container: input.path.clone() });
+        binds.push(Bind::read_only(&host, &input.path));
     }
     let (mut wanted, mut under_way) = (wanted.iter(), FuturesUnordered::new());
     loop {
@@ -77,7 +77,7 @@ async fn fetch_one(shared: &Shared, input: &InputOrder, file: &InputFile, target
 
 fn outside(input: &InputOrder, file: &InputFile) -> Ended {
     let message = format!("input {}: {:?} would lie outside its folder", input.name, file.under);
-    Ended::before_start(EndReason::PolicyDenied, message)
+    Ended::before_start(EndReason::Refused, message)
 }
 
 /// The runner is the last judge of paths: `under` goes down only.

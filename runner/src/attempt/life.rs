@@ -64,14 +64,15 @@ impl Life {
         let (folder, order) = (self.folder.clone(), self.order.clone());
         let begun = tokio::task::spawn_blocking(move || folder.begin(&order)).await;
         begun.map_err(std::io::Error::other).flatten().map_err(|error| disk("keep an order", &error))?;
+        self.shared.policy.judge(&self.order).map_err(|ended| *ended)?;
         let image_id = self.image().await?;
         self.note("fetching inputs");
         let binds = tokio::select! {
             binds = inputs::fetch(&self.shared, &self.folder, &self.order.inputs) => binds?,
             reason = halted(&mut self.halt) => return Err(stopped_early(reason)),
         };
-        let Shared { engine, grid, runner, boot, .. } = &*self.shared;
-        let plan = prepare::container_plan(&self.order, &self.folder, &image_id, binds, grid, *runner);
+        let Shared { engine, grid, runner, boot, policy, .. } = &*self.shared;
+        let plan = prepare::container_plan(&self.order, &self.folder, &image_id, binds, grid, *runner, policy);
         let plan = plan.map_err(|ended| *ended)?;
         self.note("creating the container");
         // By name until the id is known: a create without an answer may have made it all the same.
@@ -248,7 +249,7 @@ async fn since(shared: &Shared, container: &str) -> u64 {
 #[cfg(test)]
 pub mod tests {
     use dsg_schemas::ids::{AttemptId, ChunkId, JobId};
-    use dsg_schemas::spec::{Network, PullPolicy};
+    use dsg_schemas::spec::PullPolicy;
     use dsg_schemas::wire::{Accept, Limits, RunTimeouts};
 
     use super::*;
@@ -268,10 +269,11 @@ pub mod tests {
             workdir: None,
             user: None,
             env: Default::default(),
-            network: Network::None,
+            network: "none".to_owned(),
             limits: Limits { cpus_milli: 1000, memory_bytes: 64 << 20, ..Limits::default() },
             timeouts: RunTimeouts { run_ms: None, stall_ms: None, grace_ms: 1000 },
             inputs: Vec::new(),
+            mounts: Vec::new(),
             outputs: Vec::new(),
             accept: Accept::default(),
             items: "{}\n".to_owned(),

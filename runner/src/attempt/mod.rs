@@ -22,6 +22,7 @@ use tokio::sync::{Semaphore, mpsc, watch as channel};
 
 use crate::container::{Engine, Failure};
 use crate::link::Link;
+use crate::policy::LocalPolicy;
 use crate::spool::Cache;
 
 pub use adopt::{Adopted, adopt};
@@ -42,6 +43,8 @@ pub struct Shared {
     pub transfers: Semaphore,
     pub patience: Patience,
     pub usage: Usage,
+    /// The owner's, and the last word.
+    pub policy: LocalPolicy,
 }
 
 /// How long is waited for what.

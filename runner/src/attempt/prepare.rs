@@ -6,12 +6,11 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use dsg_schemas::ids::RunnerId;
-use dsg_schemas::reason::EndReason;
-use dsg_schemas::spec::Network;
 use dsg_schemas::wire::{Ended, InputOrder, StartOrder};
 
 use super::disk;
 use crate::container::{Bind, ContainerPlan, label};
+use crate::policy::LocalPolicy;
 use crate::spool::Folder;
 
 const ITEMS_FILE: &str = "/dsg/items.jsonl";
@@ -26,11 +25,12 @@ pub fn container_plan(
     inputs: Vec<Bind>,
     grid: &str,
     runner: RunnerId,
+    policy: &LocalPolicy,
 ) -> Result<ContainerPlan, Box<Ended>> {
-    refuse(order)?;
+    policy.judge(order)?;
     let dsg = folder.part("dsg").and_then(|dsg| write(&dsg, order).map(|()| dsg));
     let dsg = dsg.map_err(|error| Box::new(disk("write the chunk's items", &error)))?;
-    let mut binds = vec![Bind { host: dsg.to_string_lossy().into_owned(), container: "/dsg".to_owned() }];
+    let mut binds = vec![Bind::read_only(&dsg, "/dsg")];
     binds.extend(inputs);
     let (entrypoint, command) = command(order);
     // Making a folder in a container is a call of its own, and not a cheap one: only for what is fetched from it or measured.
@@ -43,7 +43,7 @@ pub fn container_plan(
         (label::ATTEMPT, order.attempt.to_string()),
         (label::CHUNK, order.chunk.to_string()),
     ];
-    Ok(ContainerPlan {
+    let mut plan = ContainerPlan {
         name: format!("dsg-{grid}-{}", order.attempt),
         labels: labels.map(|(key, value)| (key.to_owned(), value)).into(),
         image: image_id.to_owned(),
@@ -53,11 +53,7 @@ pub fn container_plan(
         env_defaults: defaults(order),
         workdir: order.workdir.clone(),
         user: order.user.clone(),
-        network: match order.network {
-            Network::None => "none",
-            Network::Bridge => "bridge",
-        }
-        .to_owned(),
+        network: order.network.clone(),
         cpus_milli: order.limits.cpus_milli,
         memory_bytes: order.limits.memory_bytes,
         shm_bytes: order.limits.shm_bytes,
@@ -65,33 +61,16 @@ pub fn container_plan(
         binds,
         folders: folders.into_iter().collect(),
         scratch: scratch.into_iter().collect(),
-    })
+        pids: None,
+        capabilities: None,
+    };
+    policy.apply(order, &mut plan)?;
+    Ok(plan)
 }
 
 /// An input that lies right there takes the place of the folder.
 fn is_output_dir(input: &InputOrder) -> bool {
     input.path.trim_end_matches('/') == OUTPUT_DIR
-}
-
-/// The runner's own policy: the server has checked all of this, and an owned server must not get further.
-fn refuse(order: &StartOrder) -> Result<(), Box<Ended>> {
-    let deny = |message: String| Err(Box::new(Ended::before_start(EndReason::PolicyDenied, message)));
-    if order.limits.cpus_milli == 0 || order.limits.memory_bytes == 0 {
-        return deny("it asks for a container without a limit on processors or memory".to_owned());
-    }
-    for input in &order.inputs {
-        let clean = input.path.starts_with('/') && !input.path.split('/').any(|part| matches!(part, "." | ".."));
-        let own = input.path == "/dsg" || input.path.starts_with("/dsg/");
-        if !clean || own || input.path.trim_matches('/').is_empty() {
-            return deny(format!("input {} cannot be put at {:?}", input.name, input.path));
-        }
-    }
-    for name in order.env.keys() {
-        if name.starts_with("NVIDIA_") || name.starts_with("LD_") || name.is_empty() || name.contains(['=', '\0']) {
-            return deny(format!("the environment variable {name:?} is not allowed on this runner"));
-        }
-    }
-    Ok(())
 }
 
 fn write(dsg: &Path, order: &StartOrder) -> io::Result<()> {
@@ -159,7 +138,15 @@ mod tests {
     fn plan(order: &StartOrder) -> Result<ContainerPlan, Box<Ended>> {
         let dir = tempfile::tempdir().expect("dir");
         let spool = Spool::open(dir.path()).expect("spool");
-        container_plan(order, &spool.folder(AttemptId(1)), "sha256:1", Vec::new(), "g", RunnerId(2))
+        container_plan(
+            order,
+            &spool.folder(AttemptId(1)),
+            "sha256:1",
+            Vec::new(),
+            "g",
+            RunnerId(2),
+            &LocalPolicy::default(),
+        )
     }
 
     fn input(path: &str) -> InputOrder {
@@ -208,27 +195,6 @@ mod tests {
             let plan = plan(&order).expect("a plan");
             assert_eq!(plan.entrypoint, Some(entrypoint.into_iter().map(str::to_owned).collect()));
             assert!(plan.command.is_empty());
-        }
-    }
-
-    #[test]
-    fn an_owned_server_gets_no_further_than_the_runner_allows() {
-        let denied = |change: fn(&mut StartOrder)| {
-            let mut order = order(1);
-            change(&mut order);
-            plan(&order).expect_err("refused").reason
-        };
-        for reason in [
-            denied(|order| order.limits.memory_bytes = 0),
-            denied(|order| order.limits.cpus_milli = 0),
-            denied(|order| order.inputs = vec![input("/")]),
-            denied(|order| order.inputs = vec![input("data")]),
-            denied(|order| order.inputs = vec![input("/a/../etc")]),
-            denied(|order| order.inputs = vec![input("/dsg/script")]),
-            denied(|order| drop(order.env.insert("LD_PRELOAD".to_owned(), String::new()))),
-            denied(|order| drop(order.env.insert("NVIDIA_VISIBLE_DEVICES".to_owned(), "all".to_owned()))),
-        ] {
-            assert_eq!(reason, EndReason::PolicyDenied);
         }
     }
 }

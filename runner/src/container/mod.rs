@@ -55,7 +55,10 @@ pub struct ContainerPlan {
     pub memory_bytes: u64,
     pub shm_bytes: Option<u64>,
     pub gpus: Vec<String>,
-    /// Host paths, all read-only.
+    /// Processes at most; `None`: as many as any container.
+    pub pids: Option<u64>,
+    /// Of the capabilities that a container of root has, only these; `None`: all of them.
+    pub capabilities: Option<Vec<String>>,
     pub binds: Vec<Bind>,
     /// Folders (mode 1777) that must exist and be writable, made before start.
     pub folders: Vec<String>,
@@ -67,6 +70,16 @@ pub struct ContainerPlan {
 pub struct Bind {
     pub host: String,
     pub container: String,
+    pub write: bool,
+    /// A folder of the owner's, not one of ours: what is mounted beneath it is not seen, because engines leave that writable.
+    pub named: bool,
+}
+
+impl Bind {
+    pub fn read_only(host: &std::path::Path, container: &str) -> Bind {
+        let host = host.to_string_lossy().into_owned();
+        Bind { host, container: container.to_owned(), write: false, named: false }
+    }
 }
 
 /// What inspect says.
@@ -167,4 +180,6 @@ pub mod label {
     pub const RUNNER: &str = "dsg.runner";
     pub const ATTEMPT: &str = "dsg.attempt";
     pub const CHUNK: &str = "dsg.chunk";
+    /// What its runner's policy was: a container that was made under another is not started.
+    pub const POLICY: &str = "dsg.policy";
 }

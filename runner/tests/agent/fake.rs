@@ -16,7 +16,7 @@ use dsg_runner::{Config, Invitation, RunError, join, run};
 use dsg_schemas::api::{BlobHave, Problem};
 use dsg_schemas::ids::{AttemptId, ChunkId, JobId, RunnerId, SessionId};
 use dsg_schemas::reason::EndReason;
-use dsg_schemas::spec::{Network, PullPolicy};
+use dsg_schemas::spec::PullPolicy;
 use dsg_schemas::wire::log::{LogAnswer, LogHave, Stream, pieces};
 use dsg_schemas::wire::*;
 use tokio::sync::watch;
@@ -243,10 +243,11 @@ pub fn order(attempt: u64, command: &[&str]) -> StartOrder {
         workdir: None,
         user: None,
         env: BTreeMap::new(),
-        network: Network::None,
+        network: "none".to_owned(),
         limits: Limits { cpus_milli: 1000, memory_bytes: 64 << 20, ..Limits::default() },
         timeouts: RunTimeouts { run_ms: None, stall_ms: None, grace_ms: 100 },
         inputs: Vec::new(),
+        mounts: Vec::new(),
         outputs: Vec::new(),
         accept: Accept::default(),
         items: "{}\n".to_owned(),

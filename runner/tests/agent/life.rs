@@ -1,10 +1,15 @@
 //! What happens when everything goes well, or goes wrong in the container only.
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
+use dsg_runner::Config;
 use dsg_runner::attempt::Patience;
 use dsg_runner::container::pretend::{Call, PretendEngine};
+use dsg_runner::policy::{LocalPolicy, Mount};
+use dsg_schemas::policy::{Most, Policy};
 use dsg_schemas::reason::EndReason;
-use dsg_schemas::wire::{Accept, InputFile, InputOrder, OutputOrder, Phase};
+use dsg_schemas::wire::{Accept, Facts, InputFile, InputOrder, MountOrder, OutputOrder, Phase};
 
 use crate::fake::{Fake, order};
 use crate::sha256;
@@ -41,7 +46,7 @@ async fn every_way_to_end_has_its_reason() {
         (missing, EndReason::ImageNotFound, None),
         (broken, EndReason::PullFailed, None),
         (order(10, &["bad_command=true"]), EndReason::BadCommand, None),
-        (denied, EndReason::PolicyDenied, None),
+        (denied, EndReason::Refused, None),
     ];
     for (order, ..) in &cases {
         fake.offer(order.clone());
@@ -192,7 +197,7 @@ async fn inputs_are_fetched_once_verified_and_bound() {
     assert_eq!(fake.runs(forged).await.reason, EndReason::InputMissing);
     let mut outside = order(5, &[]);
     outside.inputs = vec![input(sha256(&bytes), "/data", "../../../identity.json")];
-    assert_eq!(fake.runs(outside).await.reason, EndReason::PolicyDenied);
+    assert_eq!(fake.runs(outside).await.reason, EndReason::Refused);
     runner.kill().await;
 }
 
@@ -292,4 +297,51 @@ async fn a_stop_order_ends_an_attempt_wherever_it_is() {
     assert_eq!((ended.reason, ended.exit_code), (EndReason::Evicted, Some(143)));
     runner.stop().await;
     assert_eq!(engine.names(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_forged_order_is_refused_before_anything_is_pulled() {
+    let (fake, engine, state) = (Fake::start().await, PretendEngine::new(), tempfile::tempdir().expect("dir"));
+    fake.joined(state.path()).await;
+    let data = tempfile::tempdir().expect("dir");
+    let mount = Mount::at_start("data", data.path(), false, &[]).expect("a folder");
+    let rules = Policy {
+        images: Some(vec!["pretend/image".to_owned()]),
+        networks: Some(vec!["none".to_owned()]),
+        most: Most { memory_bytes: Some(64 << 20), ..Most::default() },
+        ..Policy::default()
+    };
+    let policy = LocalPolicy::new(rules, BTreeMap::from([("data".to_owned(), mount)]), None);
+    let facts = Facts { cpus_milli: 8000, memory_bytes: 8 << 30, ..Facts::default() };
+    let config = Config { policy: policy.clone(), ..Config::new(state.path().to_owned(), facts) };
+    let runner = fake.run_engine(config, Arc::new(engine.clone()));
+    let named = |name: &str, write| MountOrder { name: name.to_owned(), path: "/data".to_owned(), write };
+    let mut good = order(1, &["run_ms=forever"]);
+    good.mounts = vec![named("data", false)];
+    fake.offer(good);
+    fake.until("it runs", |state| matches!(state.reports.get(&1), Some(Phase::Running { .. }))).await;
+    let binds = engine.plan("dsg-g-1").expect("a container").binds;
+    assert_eq!((binds[1].container.as_str(), binds[1].write, binds[1].named), ("/data", false, true));
+    let told = fake.change(|state| state.facts.policy.clone());
+    assert_eq!(told, policy.rules, "the server is told, and not where the mount is");
+    let mut forged = [2, 3, 4, 5, 6].map(|attempt| order(attempt, &[]));
+    forged[0].image = "pretend/slow".to_owned();
+    forged[1].network = "host".to_owned();
+    forged[2].limits.memory_bytes = 65 << 20;
+    forged[3].mounts = vec![named("root", false)];
+    forged[4].mounts = vec![named("data", true)];
+    for order in forged {
+        let attempt = order.attempt.0;
+        let ended = fake.runs(order).await;
+        assert_eq!(ended.reason, EndReason::Refused, "{attempt}: {ended:?}");
+        assert!(ended.message.starts_with("its runner "), "{}", ended.message);
+    }
+    // Moved away under the runner: refused at use, too.
+    drop(data);
+    let mut late = order(7, &[]);
+    late.mounts = vec![named("data", false)];
+    let ended = fake.runs(late).await;
+    assert_eq!(ended.reason, EndReason::Refused, "{ended:?}");
+    assert_eq!(engine.names(), ["dsg-g-1"], "nothing else was made");
+    runner.kill().await;
 }

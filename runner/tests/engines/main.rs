@@ -82,7 +82,7 @@ async fn limits_and_rights_hold_inside(bench: Arc<Bench>) {
     plan.folders = vec!["/out".to_owned()];
     plan.scratch = vec!["/scratch".to_owned()];
     let host = folder.path().join("data").display().to_string();
-    plan.binds = vec![Bind { host, container: "/in/data".to_owned() }];
+    plan.binds = vec![Bind { host, container: "/in/data".to_owned(), write: false, named: false }];
     let run = bench.run(&plan).await;
     let text = run.text();
     for line in [

@@ -30,7 +30,8 @@ pub use job::*;
 pub use keys::key_table;
 pub use order::{Gathered, Given};
 pub use plan::{Plan, PlanError};
-pub use problem::Rule;
+pub use problem::{Rule, did_you_mean};
+pub use rules::is_name;
 pub use schema::schema;
 
 /// A value as it stands in a command or an environment variable.

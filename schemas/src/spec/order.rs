@@ -5,13 +5,15 @@ use serde_json::Value;
 
 use super::chunk::Scene;
 use super::expand::FILES;
-use super::job::{Gather, GatherMode, Output, Resources, Retry, RetryAction, Timeouts};
+use super::job::{Gather, GatherMode, Mount, Output, Resources, Retry, RetryAction, Timeouts};
 use super::plan::Plan;
 use super::rules;
 use crate::api::Upload;
 use crate::ids::{AttemptId, ChunkId, GATHER, JobId, stage_name};
 use crate::reason::EndReason;
-use crate::wire::{Accept, InputFile, InputOrder, Limits, OutputOrder, RunTimeouts, StartOrder, StoredFile};
+use crate::wire::{
+    Accept, InputFile, InputOrder, Limits, MountOrder, OutputOrder, RunTimeouts, StartOrder, StoredFile,
+};
 
 /// What the gather chunk finds: the manifest and the joined files, each already a blob, and the accepted outputs of the chunks.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -92,13 +94,14 @@ impl Plan {
             workdir: self.job.workdir.clone(),
             user: self.job.user.clone(),
             env,
-            network: self.job.network,
+            network: self.job.network.word().to_owned(),
             timeouts: RunTimeouts {
                 run_ms: given.run_ms.or(part.timeouts.run.map(|time| time.0)),
                 ..timeouts(part.timeouts)
             },
             limits: limits(part.resources, given),
             inputs,
+            mounts: self.job.mounts.iter().map(mount).collect(),
             outputs: part.outputs.iter().map(|output| order_of(output, &scene)).collect(),
             accept: accept(part.retry),
             items: items.iter().map(|item| format!("{item}\n")).collect(),
@@ -202,6 +205,11 @@ impl Plan {
         }
         inputs
     }
+}
+
+fn mount(mount: &Mount) -> MountOrder {
+    let Mount { name, path, write } = mount;
+    MountOrder { name: name.clone(), path: path.strip_suffix('/').unwrap_or(path).to_owned(), write: *write }
 }
 
 fn order_of(output: &Output, scene: &Scene<'_>) -> OutputOrder {

@@ -5,6 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{RunnerId, SessionId};
+use crate::policy::Policy;
 use crate::spec::Arch;
 
 /// `POST /api/v1/runners/join` with a join token as the bearer.
@@ -69,6 +70,9 @@ pub struct Facts {
     pub labels: BTreeMap<String, String>,
     /// What the runner proved about itself at start.
     pub checks: Vec<Check>,
+    /// What its owner lets containers have: the runner refuses what goes beyond.
+    #[serde(default, skip_serializing_if = "Policy::is_empty")]
+    pub policy: Policy,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

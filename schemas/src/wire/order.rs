@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::ids::{AttemptId, ChunkId};
 use crate::reason::EndReason;
-use crate::spec::{Network, PullPolicy};
+use crate::spec::PullPolicy;
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Orders {
@@ -48,10 +48,14 @@ pub struct StartOrder {
     pub user: Option<String>,
     /// Complete, but for what only the runner knows (paths, GPU ids).
     pub env: BTreeMap<String, String>,
-    pub network: Network,
+    /// `none` or `bridge`. A word, so that one that the runner does not know is refused by itself, and not with all that comes with it.
+    pub network: String,
     pub limits: Limits,
     pub timeouts: RunTimeouts,
     pub inputs: Vec<InputOrder>,
+    /// Folders of the host, by the names that its owner gave them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub mounts: Vec<MountOrder>,
     pub outputs: Vec<OutputOrder>,
     /// Ends other than 0 that count as a success, too.
     #[serde(default)]
@@ -94,6 +98,15 @@ impl Accept {
             other => self.reasons.contains(&other),
         }
     }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct MountOrder {
+    pub name: String,
+    /// Absolute, in the container.
+    pub path: String,
+    #[serde(default)]
+    pub write: bool,
 }
 
 /// A file or a folder at `path`, read-only.

@@ -58,7 +58,7 @@ async fn body(docker: &Docker, engine: &DockerEngine, dsg: &Path) -> Result<Cont
         network: "none".to_owned(),
         cpus_milli: 1000,
         memory_bytes: 32 << 20,
-        binds: vec![Bind { host: dsg.display().to_string(), container: "/dsg".to_owned() }],
+        binds: vec![Bind::read_only(dsg, "/dsg")],
         scratch: vec!["/out".to_owned()],
         ..ContainerPlan::default()
     };

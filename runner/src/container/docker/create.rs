@@ -12,20 +12,20 @@ use dsg_schemas::reason::EndReason;
 
 use super::failure::Trouble;
 use super::gpu::GpuWay;
-use super::hardening::{Ceilings, LOG_MAX_SIZE, SCRATCH, bounds, capabilities, environment};
+use super::hardening::{Ceilings, LOG_MAX_SIZE, SCRATCH, bounds, capabilities, environment, granted};
 use super::plain::escaped_path;
 use super::{DockerEngine, libpod};
 use crate::container::{ContainerPlan, Failure, label};
 
 /// What the engine and the image decide, not the plan.
 #[derive(Clone)]
-struct Settled {
-    init: bool,
-    way: Option<GpuWay>,
-    ceilings: Ceilings,
-    capabilities: &'static [&'static str],
+pub(super) struct Settled {
+    pub init: bool,
+    pub way: Option<GpuWay>,
+    pub ceilings: Ceilings,
+    pub capabilities: &'static [&'static str],
     /// Names of the variables that the image sets.
-    images_env: BTreeSet<String>,
+    pub images_env: BTreeSet<String>,
 }
 
 impl DockerEngine {
@@ -98,7 +98,10 @@ impl DockerEngine {
             Err(trouble) => return Err(trouble.failed(&format!("look at {}, which exists already", plan.name))),
         };
         let same = |name: &str| found["Config"]["Labels"][name].as_str() == plan.labels.get(name).map(String::as_str);
-        let ours = plan.labels.contains_key(label::ATTEMPT) && same(label::ATTEMPT) && same(label::GRID);
+        let ours = plan.labels.contains_key(label::ATTEMPT)
+            && same(label::ATTEMPT)
+            && same(label::GRID)
+            && same(label::POLICY);
         Ok(found["Id"].as_str().filter(|_| ours).map(str::to_owned))
     }
 }
@@ -127,7 +130,7 @@ fn sources_exist(plan: &ContainerPlan) -> Result<(), Failure> {
     })
 }
 
-fn body(plan: &ContainerPlan, settled: &Settled) -> ContainerCreateBody {
+pub(super) fn body(plan: &ContainerPlan, settled: &Settled) -> ContainerCreateBody {
     let env = environment(plan, &settled.images_env, settled.way == Some(GpuWay::Hook));
     ContainerCreateBody {
         image: Some(plan.image.clone()),
@@ -155,16 +158,17 @@ fn host_config(plan: &ContainerPlan, settled: &Settled) -> HostConfig {
         typ: Some(MountType::BIND),
         source: Some(bind.host.clone()),
         target: Some(bind.container.clone()),
-        read_only: Some(true),
+        read_only: Some(!bind.write),
         bind_options: Some(MountBindOptions {
             propagation: Some(MountBindOptionsPropagationEnum::RPRIVATE),
+            non_recursive: bind.named.then_some(true),
             ..MountBindOptions::default()
         }),
         ..Mount::default()
     };
     HostConfig {
         cap_drop: Some(vec!["ALL".to_owned()]),
-        cap_add: Some(settled.capabilities.iter().map(|name| (*name).to_owned()).collect()),
+        cap_add: Some(granted(settled.capabilities, plan)),
         security_opt: Some(vec!["no-new-privileges".to_owned()]),
         privileged: Some(false),
         network_mode: Some(plan.network.clone()),

@@ -7,7 +7,7 @@ use crate::container::ContainerPlan;
 use dsg_schemas::limits::{NOFILE, PIDS};
 
 /// All capabilities are dropped, and these given back: what ordinary images need to set up and drop root by themselves.
-const CAPABILITIES: [&str; 6] = [
+pub(crate) const CAPABILITIES: [&str; 6] = [
     "CHOWN",        // entrypoints hand their folders to an unprivileged user
     "DAC_OVERRIDE", // root writes into folders of other users
     "FOWNER",       // chmod and utime on files of other users, as tar and rsync do
@@ -20,6 +20,12 @@ const CAPABILITIES: [&str; 6] = [
 pub(super) fn capabilities(user: &str) -> &'static [&'static str] {
     let name = user.split(':').next().unwrap_or_default();
     if matches!(name, "" | "root") || name.parse() == Ok(0_u32) { &CAPABILITIES } else { &[] }
+}
+
+/// Of these, what the runner's policy leaves.
+pub(super) fn granted(capabilities: &[&str], plan: &ContainerPlan) -> Vec<String> {
+    let left = |name: &&&str| plan.capabilities.as_ref().is_none_or(|some| some.iter().any(|some| some == **name));
+    capabilities.iter().filter(left).map(|name| (*name).to_owned()).collect()
 }
 
 /// Processes of one user on the whole host, which is not what bounds a container (the pids limit does). It is set only because
@@ -75,7 +81,7 @@ pub(super) fn bounds(plan: &ContainerPlan, ceilings: &Ceilings) -> Bounds {
     Bounds {
         memory: signed(plan.memory_bytes.max(MEMORY_LEAST)),
         nano_cpus: signed(plan.cpus_milli.max(CPU_MILLI_LEAST).saturating_mul(1_000_000)),
-        pids: PIDS,
+        pids: signed(plan.pids.unwrap_or(u64::MAX)).min(PIDS),
         ulimits: vec![("nofile", signed(ceilings.nofile)), ("nproc", signed(ceilings.nproc)), ("core", 0)],
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 
 use super::gpu::cdi_name;
-use super::hardening::{Ceilings, LOG_MAX_BYTES, SCRATCH, bounds, environment};
+use super::hardening::{Ceilings, LOG_MAX_BYTES, SCRATCH, bounds, environment, granted};
 use crate::container::ContainerPlan;
 
 /// Answers with `{"Id": …}`.
@@ -26,7 +26,8 @@ pub(super) fn body(
     let limits: Vec<Value> =
         bounds.ulimits.iter().map(|(name, value)| json!({"type": name, "hard": value, "soft": value})).collect();
     let mounts = plan.binds.iter().map(|bind| {
-        json!({"type": "bind", "source": bind.host, "destination": bind.container, "options": ["ro", "rbind", "rprivate"]})
+        let (mode, how) = (if bind.write { "rw" } else { "ro" }, if bind.named { "bind" } else { "rbind" });
+        json!({"type": "bind", "source": bind.host, "destination": bind.container, "options": [mode, how, "rprivate"]})
     });
     let scratch = plan.scratch.iter().map(|path| json!({"type": "tmpfs", "destination": path, "options": SCRATCH}));
     let devices = plan.gpus.iter().map(|gpu| json!({"path": cdi_name(gpu)}));
@@ -36,7 +37,7 @@ pub(super) fn body(
         "env": env,
         "labels": plan.labels,
         "cap_drop": ["ALL"],
-        "cap_add": capabilities,
+        "cap_add": granted(capabilities, plan),
         "no_new_privileges": true,
         "netns": {"nsmode": plan.network},
         "ipcns": {"nsmode": "private"},

@@ -33,6 +33,7 @@ pub use connect::{ConnectOptions, connect};
 use super::watch::Watches;
 use super::{Answer, ContainerPlan, Engine, Failure, Own, Piece, State};
 use gpu::GpuWay;
+pub(crate) use hardening::CAPABILITIES;
 use hardening::Ceilings;
 use plain::Plain;
 

@@ -94,6 +94,10 @@ pub struct Job {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 1000))]
     pub inputs: Vec<Input>,
+    /// Folders of the runner's host, by the names that its owner gave them in `runner.toml`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 100))]
+    pub mounts: Vec<Mount>,
     /// Files that the container leaves, to be kept.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 1000))]
@@ -181,6 +185,15 @@ pub enum Network {
     Bridge,
 }
 
+impl Network {
+    pub fn word(self) -> &'static str {
+        match self {
+            Network::None => "none",
+            Network::Bridge => "bridge",
+        }
+    }
+}
+
 /// Every limit ends with a reason of its own.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -241,6 +254,19 @@ pub struct Input {
     pub from: String,
     /// Absolute path in the container.
     pub path: String,
+}
+
+/// A folder of the host on which the container runs. It runs only where the owner has given a folder this name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Mount {
+    /// As the owners of the runners call it.
+    pub name: String,
+    /// Absolute path in the container.
+    pub path: String,
+    /// Whether the container writes there. Then it runs only where the owner allows that.
+    #[serde(default)]
+    pub write: bool,
 }
 
 /// A file that the container leaves.

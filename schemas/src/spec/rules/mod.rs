@@ -4,6 +4,7 @@ mod env;
 mod gather;
 mod image;
 mod inputs;
+mod mounts;
 mod names;
 mod outputs;
 mod paths;
@@ -12,6 +13,7 @@ mod retry;
 mod timeouts;
 
 pub use inputs::{upload, uploads_of};
+pub use names::is_name;
 pub use paths::has_wildcard;
 pub use references::{alone, references};
 

@@ -18,6 +18,9 @@ pub fn check(job: &Job, report: &mut Report) {
     let inputs: Vec<(String, &str)> =
         job.inputs.iter().enumerate().map(|(at, input)| (format!("/inputs/{at}/name"), input.name.as_str())).collect();
     unique("input", &inputs, report);
+    let mounts: Vec<(String, &str)> =
+        job.mounts.iter().enumerate().map(|(at, mount)| (format!("/mounts/{at}/name"), mount.name.as_str())).collect();
+    unique("mount", &mounts, report);
 }
 
 /// A name that has the right form, and differs from the others even as an environment variable.

@@ -1,0 +1,99 @@
+//! From the text to settings: all that is wrong is said at once, with its place.
+use std::cell::RefCell;
+use std::path::PathBuf;
+
+use dsg_schemas::api::SpecProblem;
+use dsg_schemas::limits::PIDS;
+use dsg_schemas::policy::{Most, Policy};
+use dsg_schemas::spec::is_name;
+use dsg_schemas::units::{Bytes, Millis};
+use toml::de::DeTable;
+
+use super::section::{Notes, Section};
+use super::{Named, Settings};
+use crate::container::docker::CAPABILITIES;
+
+const SIZE: &str = "a size, as in \"512MiB\"";
+
+pub fn parse(text: &str) -> Result<Settings, Vec<SpecProblem>> {
+    let notes = Notes { text, problems: RefCell::default(), asked: RefCell::default() };
+    let (table, errors) = DeTable::parse_recoverable(text);
+    if !errors.is_empty() {
+        for error in &errors {
+            notes.add("not_toml", "", &error.span().unwrap_or(0..0), error.message());
+        }
+        return Err(notes.problems.into_inner());
+    }
+    let settings = whole(&notes, table.get_ref());
+    let mut problems = notes.problems.into_inner();
+    problems.sort_by_key(|problem| (problem.line, problem.column));
+    if problems.is_empty() { Ok(settings) } else { Err(problems) }
+}
+
+pub fn whole<'t>(notes: &Notes<'t>, table: &DeTable<'t>) -> Settings {
+    let top = Section::new(notes, table);
+    let mut settings = Settings {
+        engine: top.text("engine"),
+        nvml_lib: top.text("nvml_lib").map(PathBuf::from),
+        cpus_milli: top.cores("cpus", 0.001),
+        memory: top.parsed::<Bytes>("memory", SIZE),
+        tags: top.words("tags", &[], |_| Ok(())),
+        labels: top.pairs("labels").into_iter().collect(),
+        cache: top.parsed::<Bytes>("cache", SIZE),
+        insecure_http: top.truth("insecure_http"),
+        log_json: top.truth("log_json"),
+        ..Settings::default()
+    };
+    let reserve = top.section("reserve");
+    settings.reserve_cpus_milli = reserve.cores("cpus", 0.0);
+    settings.reserve_memory = reserve.parsed::<Bytes>("memory", SIZE);
+    settings.reserve_disk = reserve.parsed::<Bytes>("disk", SIZE);
+    reserve.finish();
+    policy(&top.section("policy"), &mut settings);
+    top.finish();
+    settings
+}
+
+fn policy(policy: &Section<'_, '_>, settings: &mut Settings) {
+    let most = policy.section("most");
+    let mounts = policy.section("mounts");
+    settings.gpus = policy.words("gpus", &[], |_| Ok(()));
+    settings.policy = Policy {
+        images: policy.words("images", &[], pattern),
+        networks: policy.words("networks", &["none", "bridge"], |_| Ok(())),
+        capabilities: policy.words("capabilities", &CAPABILITIES, |_| Ok(())),
+        most: Most {
+            cpus_milli: most.cores("cpus", 0.001),
+            memory_bytes: most.parsed::<Bytes>("memory", SIZE).map(|bytes| bytes.0),
+            disk_bytes: most.parsed::<Bytes>("disk", SIZE).map(|bytes| bytes.0),
+            run_ms: most.parsed::<Millis>("time", "a duration, as in \"2h\"").map(|time| time.0),
+            pids: most.count("pids", 1..=PIDS.unsigned_abs()),
+        },
+        ..Policy::default()
+    };
+    settings.mounts = mounts.named(mount).into_iter().collect();
+    most.finish();
+    policy.finish();
+}
+
+fn mount(section: &Section<'_, '_>, at: &std::ops::Range<usize>) -> Option<Named> {
+    let (path, write) = (section.text("path"), section.truth("write").unwrap_or(false));
+    section.finish();
+    if !section.has_name_of(is_name) {
+        section
+            .wrong(at, "the name of a mount begins with a letter and has only a-z, 0-9, _ and -, at most 63 of them");
+    }
+    if path.is_none() {
+        section.missing("path", at);
+    }
+    Some(Named { path: PathBuf::from(path?), write })
+}
+
+/// A pattern that can mean no image at all is a mistake.
+fn pattern(text: &str) -> Result<(), String> {
+    let fine = |c: char| c.is_ascii_alphanumeric() || "*/:@._-".contains(c);
+    if text.is_empty() || !text.chars().all(fine) || text.contains("***") {
+        return Err("is no pattern of images, as in \"ghcr.io/lab/*\", \"python:3.*\" or \"sha256:…\"".to_owned());
+    }
+    Ok(())
+}
