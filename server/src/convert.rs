@@ -1,7 +1,9 @@
 //! From a checked job to what the core must know of it: the spec's words become needs and policy.
 use dsg_core::event::SpecBytes;
 use dsg_core::policy::{Breaker, GatherPolicy, Needs, StagePolicy, Submission};
+use dsg_schemas::policy::MountNeed;
 use dsg_schemas::spec::{Gather, GatherMode, Gpus, Job, Network, Output, Resources, Retry};
+use dsg_schemas::units::Millis;
 
 /// Space reserved on the runner where a job does not say: enough for logs and small outputs.
 const DISK_BYTES: u64 = 64 << 20;
@@ -19,7 +21,7 @@ pub fn submission(job: &Job, chunks: u32, owner: String, request: Option<String>
         job_timeout_ms: job.timeouts.job.map(|limit| limit.0),
         main: StagePolicy {
             chunks,
-            needs: needs(&job.resources, job.network),
+            needs: needs(job, &job.image, &job.resources, job.timeouts.run),
             constraints: job.constraints.clone(),
             retry: job.retry.clone(),
             parallelism: job.chunks.parallelism,
@@ -64,7 +66,7 @@ fn run_policy(job: &Job, step: &Gather) -> StagePolicy {
     let timeouts = step.timeouts.as_ref().unwrap_or(&job.timeouts);
     StagePolicy {
         chunks: 1,
-        needs: needs(&resources, job.network),
+        needs: needs(job, step.image.as_ref().unwrap_or(&job.image), &resources, timeouts.run),
         constraints: job.constraints.clone(),
         retry,
         parallelism: None,
@@ -78,7 +80,7 @@ fn run_policy(job: &Job, step: &Gather) -> StagePolicy {
 }
 
 /// What one chunk reserves. Fractions of a core round up to a thousandth, so that nothing is free.
-pub fn needs(resources: &Resources, network: Network) -> Needs {
+fn needs(job: &Job, image: &str, resources: &Resources, run: Option<Millis>) -> Needs {
     let none = Gpus::default();
     let gpus = resources.gpus.as_ref().unwrap_or(&none);
     Needs {
@@ -89,7 +91,10 @@ pub fn needs(resources: &Resources, network: Network) -> Needs {
         gpu_models: gpus.model.clone(),
         gpu_min_memory_bytes: gpus.min_memory.map_or(0, |memory| memory.0),
         gpu_min_capability: gpus.min_compute_capability.as_deref().and_then(capability),
-        network: network != Network::None,
+        network: job.network != Network::None,
+        image: image.to_owned(),
+        mounts: job.mounts.iter().map(|mount| MountNeed { name: mount.name.clone(), write: mount.write }).collect(),
+        run_ms: run.map(|limit| limit.0),
     }
 }
 

@@ -46,7 +46,11 @@ impl Sickness {
 
     fn note(&mut self, now: Millis, job: JobId, starts_elsewhere: bool, reason: EndReason, message: &str) {
         match reason {
-            EndReason::PullFailed | EndReason::EngineError | EndReason::GpuError | EndReason::DiskFull => {
+            EndReason::PullFailed
+            | EndReason::EngineError
+            | EndReason::GpuError
+            | EndReason::DiskFull
+            | EndReason::Refused => {
                 self.in_a_row += 1;
                 self.jobs.insert(job);
                 self.last = if message.is_empty() { reason.to_string() } else { format!("{reason}: {message}") };
@@ -192,6 +196,7 @@ impl Grid {
     /// What the end of its current attempt means for a chunk.
     fn chunk_after(&mut self, now: Millis, attempt: &AttemptRow, seen: bool, ended: &Ended) {
         let (id, reason) = (attempt.chunk, ended.reason);
+        let refused_in = self.runners.get(&attempt.runner).and_then(|runner| Some(runner.session.as_ref()?.id));
         let Some(job) = self.jobs.get_mut(&id.job) else { return };
         let Some(retry) = job.row.policy(id.stage).map(|policy| policy.retry.clone()) else { return };
         if reason != EndReason::Succeeded {
@@ -208,6 +213,11 @@ impl Grid {
             && !chunk.failed_on.contains(&attempt.runner)
         {
             chunk.failed_on.push(attempt.runner);
+        }
+        if let (EndReason::Refused, Some(session)) = (reason, refused_in) {
+            let by = &mut chunk.refused.get_or_insert_default().by;
+            by.retain(|(runner, _)| *runner != attempt.runner);
+            by.push((attempt.runner, session));
         }
         if reason == EndReason::RunnerLost && seen && !chunk.lost_on.contains(&attempt.runner) {
             chunk.lost_on.push(attempt.runner);

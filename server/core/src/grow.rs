@@ -7,6 +7,7 @@ use crate::grid::Grid;
 use crate::needs::{Used, misfit};
 use crate::policy::{Needs, StagePolicy};
 use crate::row::Grown;
+use crate::runner::Runner;
 
 impl Grid {
     /// Gives the chunk more for its next attempt; says why not if it already has all that may be had.
@@ -20,7 +21,9 @@ impl Grid {
             memory_bytes = Some(self.more_memory(policy, has, times(has, factor))?);
         }
         if let Some((factor, has)) = scale.run.zip(run_ms.or(policy.run_timeout_ms)) {
-            run_ms = Some(times(has, factor));
+            let most =
+                self.that_fit(policy).map(|runner| runner.row.facts.policy.most.run_ms.unwrap_or(u64::MAX)).max();
+            run_ms = Some(times(has, factor).min(most.unwrap_or(u64::MAX)).max(has));
         }
         let grown = Grown { memory_bytes, run_ms };
         if let Some(row) = self.jobs.get_mut(&id.job).and_then(|job| job.touch(id)) {
@@ -35,19 +38,30 @@ impl Grid {
         if most <= has {
             return Err(format!("; `resources.max` allows no more than the {} that it had", Bytes(has)));
         }
-        let rest = Needs { memory_bytes: 0, ..policy.needs.clone() };
-        let fits = |runner: &&crate::runner::Runner| {
-            let (name, facts) = (&runner.row.name, &runner.row.facts);
-            !runner.is_new() && misfit(name, facts, &Used::default(), &rest, &policy.constraints).is_none()
-        };
-        let largest = self.runners.values().filter(fits).max_by_key(|runner| runner.row.facts.memory_bytes);
-        let Some(largest) = largest.map(|runner| &runner.row) else { return Ok(wanted.min(most)) };
-        if largest.facts.memory_bytes <= has {
-            let (name, size) = (&largest.name, Bytes(largest.facts.memory_bytes));
+        let largest = self.that_fit(policy).max_by_key(|runner| memory_of(runner));
+        let Some(largest) = largest else { return Ok(wanted.min(most)) };
+        let there_is = memory_of(largest);
+        if there_is <= has {
+            let (name, size) = (&largest.row.name, Bytes(there_is));
             return Err(format!("; it needs more than any runner has: the largest, {name}, has {size}"));
         }
-        Ok(wanted.min(most).min(largest.facts.memory_bytes))
+        Ok(wanted.min(most).min(there_is))
     }
+
+    /// Runners that could hold a chunk of the stage, but for the memory.
+    fn that_fit(&self, policy: &StagePolicy) -> impl Iterator<Item = &Runner> {
+        let rest = Needs { memory_bytes: 0, ..policy.needs.clone() };
+        self.runners.values().filter(move |runner| {
+            let (name, facts) = (&runner.row.name, &runner.row.facts);
+            !runner.is_new() && misfit(name, facts, &Used::default(), &rest, &policy.constraints).is_none()
+        })
+    }
+}
+
+/// For one container, as its owner allows it.
+fn memory_of(runner: &Runner) -> u64 {
+    let facts = &runner.row.facts;
+    facts.policy.most.memory_bytes.unwrap_or(u64::MAX).min(facts.memory_bytes)
 }
 
 fn times(has: u64, factor: f64) -> u64 {

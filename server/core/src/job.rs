@@ -11,6 +11,7 @@ use crate::lane::Lane;
 use crate::policy::{Needs, StagePolicy};
 use crate::queue::ClassId;
 use crate::row::{BLOCK, ChunkEnd, ChunkRow, JobRow};
+use crate::runner::Runner;
 
 pub(crate) struct Job {
     pub row: JobRow,
@@ -186,6 +187,7 @@ impl ChunkRow {
             waiting_since_ms,
             failed_on: Vec::new(),
             lost_on: Vec::new(),
+            refused: None,
             grown: None,
             reason: None,
             exit_code: None,
@@ -193,6 +195,14 @@ impl ChunkRow {
             ended_ms: None,
             life: 0,
         }
+    }
+}
+
+impl Job {
+    /// Whether the runner's policy refused this very chunk since its last start.
+    pub(crate) fn is_refused(&self, chunk: ChunkId, runner: &Runner) -> bool {
+        let (Some(row), Some(session)) = (self.chunk(chunk), &runner.session) else { return false };
+        row.refused.as_ref().is_some_and(|refused| refused.by.contains(&(runner.row.id, session.id)))
     }
 }
 

@@ -127,6 +127,7 @@ impl Grid {
         runner.takes_work(now)
             && self.room(job, chunk, runner) > 0
             && misfit(name, facts, &runner.used, stage.needs_of(chunk.index), &policy.constraints).is_none()
+            && !job.is_refused(chunk, runner)
     }
 }
 

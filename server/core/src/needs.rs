@@ -2,6 +2,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
+use dsg_schemas::policy::{Asked, Objection};
 use dsg_schemas::spec::{Constraints, Placement};
 use dsg_schemas::units::Bytes;
 use dsg_schemas::wire::{Facts, Gpu};
@@ -41,19 +42,47 @@ impl Used {
 pub(crate) enum Misfit {
     Require(String),
     Avoid(String),
-    Cpus { needs: u64, used: u64, has: u64 },
-    Memory { needs: u64, used: u64, has: u64 },
-    Disk { needs: u64, used: u64, has: u64 },
-    NoGpu { note: String },
-    GpuKind { needs: u32, fitting: u32, what: String },
-    GpuBusy { needs: u32, free: u32, fitting: u32 },
+    /// Its owner's policy is against it.
+    Policy(Objection),
+    Cpus {
+        needs: u64,
+        used: u64,
+        has: u64,
+    },
+    Memory {
+        needs: u64,
+        used: u64,
+        has: u64,
+    },
+    Disk {
+        needs: u64,
+        used: u64,
+        has: u64,
+    },
+    NoGpu {
+        note: String,
+    },
+    GpuKind {
+        needs: u32,
+        fitting: u32,
+        what: String,
+    },
+    GpuBusy {
+        needs: u32,
+        free: u32,
+        fitting: u32,
+    },
 }
 
 impl Misfit {
     /// True if waiting does not help: the runner could not hold it even when idle.
     pub fn is_for_ever(&self) -> bool {
         match self {
-            Misfit::Require(_) | Misfit::Avoid(_) | Misfit::NoGpu { .. } | Misfit::GpuKind { .. } => true,
+            Misfit::Require(_)
+            | Misfit::Avoid(_)
+            | Misfit::Policy(_)
+            | Misfit::NoGpu { .. }
+            | Misfit::GpuKind { .. } => true,
             Misfit::Cpus { needs, has, .. } | Misfit::Memory { needs, has, .. } | Misfit::Disk { needs, has, .. } => {
                 needs > has
             }
@@ -69,6 +98,9 @@ pub(crate) fn misfit(name: &str, facts: &Facts, used: &Used, needs: &Needs, rule
     }
     if let Some(hit) = hit(&rules.avoid, name, facts) {
         return Some(Misfit::Avoid(hit));
+    }
+    if let Some(objection) = facts.policy.objection(&asked(needs)) {
+        return Some(Misfit::Policy(objection));
     }
     let (needed, taken, has) = (needs.cpus_milli, used.cpus_milli, facts.cpus_milli);
     if needed > has.saturating_sub(taken) {
@@ -95,6 +127,18 @@ pub(crate) fn fits(facts: &Facts, used: &Used, needs: &Needs) -> u64 {
         (gpus, u64::from(needs.gpus)),
     ];
     times.into_iter().filter_map(|(free, need)| free.checked_div(need)).min().unwrap_or(u64::MAX)
+}
+
+fn asked(needs: &Needs) -> Asked<'_> {
+    Asked {
+        image: &needs.image,
+        network: if needs.network { "bridge" } else { "none" },
+        mounts: &needs.mounts,
+        cpus_milli: needs.cpus_milli,
+        memory_bytes: needs.memory_bytes,
+        disk_bytes: needs.disk_bytes,
+        run_ms: needs.run_ms,
+    }
 }
 
 fn gpu_misfit(facts: &Facts, used: &Used, needs: &Needs) -> Option<Misfit> {
@@ -174,6 +218,7 @@ impl fmt::Display for Misfit {
         match self {
             Misfit::Require(what) => write!(f, "{what}, which the job requires"),
             Misfit::Avoid(what) => write!(f, "{what}, which the job avoids"),
+            Misfit::Policy(objection) => objection.fmt(f),
             Misfit::Cpus { needs, used, has } => room(f, "cpus", cpus(*needs), cpus(*used), cpus(*has), needs > has),
             Misfit::Memory { needs, used, has } => {
                 room(f, "of memory", size(*needs), size(*used), size(*has), needs > has)

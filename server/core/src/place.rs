@@ -167,7 +167,9 @@ impl Grid {
         let mut ready = stage.ready_in(class).take(LOOKED_AT).take_while(|chunk| *chunk < gate);
         ready.find(|index_of_chunk| {
             let id = ChunkId { job: job.row.id, stage: index, index: *index_of_chunk };
-            !stage.is_cold(*index_of_chunk) && self.untried_runner(now, job, id, runner.row.id).is_none()
+            !stage.is_cold(*index_of_chunk)
+                && !job.is_refused(id, runner)
+                && self.untried_runner(now, job, id, runner.row.id).is_none()
         })
     }
 
@@ -178,8 +180,9 @@ impl Grid {
         if !row.failed_on.contains(&runner) {
             return None;
         }
-        let mut others = self.runners.keys().filter(|other| !row.failed_on.contains(other));
-        others.find(|other| self.can_hold(now, **other, stage.class_of(chunk.index))).copied()
+        let others = self.runners.values().filter(|other| !row.failed_on.contains(&other.row.id));
+        let mut others = others.filter(|other| !job.is_refused(chunk, other)).map(|other| other.row.id);
+        others.find(|other| self.can_hold(now, *other, stage.class_of(chunk.index)))
     }
 
     /// Gives a chunk to a runner: a new attempt, reserved at once.

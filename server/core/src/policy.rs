@@ -1,6 +1,7 @@
 //! What the core must know of a job in order to schedule it: the shell takes it from the spec at submit.
 use std::collections::BTreeMap;
 
+use dsg_schemas::policy::MountNeed;
 use dsg_schemas::spec::{Constraints, Retention, Retry};
 use serde::{Deserialize, Serialize};
 
@@ -86,4 +87,12 @@ pub struct Needs {
     pub gpu_min_capability: Option<(u32, u32)>,
     /// The container's network is not `none` (kept here so that a runner's policy can be matched).
     pub network: bool,
+    /// For the policies of runners, as the two below. Empty in rows from before: not judged here, only by the runner.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub image: String,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub mounts: Vec<MountNeed>,
+    /// By the job file; `None`: no end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run_ms: Option<u64>,
 }

@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use dsg_schemas::api::{HoldReason, JobState, Tally};
-use dsg_schemas::ids::{AttemptId, ChunkId, JobId, RunnerId, StageIndex};
+use dsg_schemas::ids::{AttemptId, ChunkId, JobId, RunnerId, SessionId, StageIndex};
 use dsg_schemas::reason::EndReason;
 use dsg_schemas::spec::Retention;
 use dsg_schemas::wire::{Ended, Facts, StoredFile};
@@ -235,6 +235,9 @@ pub struct ChunkRow {
     /// Runners that were lost while it ran on them, since the last person's retry.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub lost_on: Vec<RunnerId>,
+    /// Next to none was ever refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<Box<Refused>>,
     /// What a rule has given it, after attempts that had too little; most have nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub grown: Option<Box<Grown>>,
@@ -251,6 +254,12 @@ pub struct ChunkRow {
     /// The last retry of many chunks before this row was written.
     #[serde(default, skip_serializing_if = "is_default")]
     pub life: u32,
+}
+
+/// Runners whose own policy refused it, and in which session: they are asked again after their next start. The last one said so last.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refused {
+    pub by: Vec<(RunnerId, SessionId)>,
 }
 
 /// In place of what the policy says.

@@ -54,6 +54,7 @@ fn card(frame: Frame<'_>, runner: &RunnerView) -> Markup {
                 @if !facts.tags.is_empty() || !facts.labels.is_empty() {
                     p { @for tag in &facts.tags { span.tag { (Shown(tag)) } } @for (key, value) in &facts.labels { span.tag { (Shown(key)) "=" (Shown(value)) } } }
                 }
+                @if !facts.policy.is_empty() { p.small { "Its owner allows: " (Shown(&facts.policy.words().join("; "))) } }
                 (checks(runner))
                 @if frame.may(Role::Operator) { (actions(runner)) }
             }

@@ -3,6 +3,7 @@ use std::collections::BTreeMap;
 
 use dsg_schemas::api::*;
 use dsg_schemas::ids::*;
+use dsg_schemas::policy::{MountRule, Policy};
 use dsg_schemas::reason::EndReason;
 use dsg_schemas::wire::log::Stream;
 use dsg_schemas::wire::{Check, EngineFacts, Facts, Gpu, GpuLoad, Load, StoredFile};
@@ -361,6 +362,11 @@ fn facts(kind: Kind, gpus: Vec<Gpu>) -> Facts {
         gpus,
         tags: vec![text(kind, "fast-disk")],
         labels: BTreeMap::from([(text(kind, "room"), text(kind, "4.17"))]),
+        policy: Policy {
+            images: Some(vec![text(kind, "ghcr.io/lab/**")]),
+            mounts: BTreeMap::from([(text(kind, "datasets"), MountRule::default())]),
+            ..Policy::default()
+        },
         checks: vec![
             Check { name: "runs a container".to_owned(), passed: true, note: text(kind, "0.4 s") },
             Check {

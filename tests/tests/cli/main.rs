@@ -5,6 +5,7 @@ mod end;
 mod first_start;
 mod jobs;
 mod looking;
+mod policies;
 mod results;
 mod retention;
 mod runners;

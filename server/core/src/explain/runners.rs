@@ -1,6 +1,8 @@
 //! For each runner the first rule that keeps a chunk away, and one sentence over all of them.
 use dsg_schemas::api::{RunnerReason, RunnerState};
 use dsg_schemas::ids::ChunkId;
+use dsg_schemas::policy::NOT_THIS_IMAGE;
+use dsg_schemas::reason::EndReason;
 
 use crate::event::Millis;
 use crate::grid::Grid;
@@ -45,6 +47,20 @@ impl Grid {
         let needs = stage.needs_of(chunk.index);
         if let Some(never) = misfit(name, facts, &Used::default(), needs, &policy.constraints) {
             return (Hope::Never, never.to_string());
+        }
+        if job.is_refused(chunk, runner) {
+            let row = job.chunk(chunk).filter(|row| row.reason == Some(EndReason::Refused));
+            let mine = row.filter(|row| {
+                row.refused
+                    .as_ref()
+                    .and_then(|refused| refused.by.last())
+                    .is_some_and(|(last, _)| *last == runner.row.id)
+            });
+            let said = mine.map(|row| format!(" ({})", row.message)).unwrap_or_default();
+            return (
+                Hope::Never,
+                format!("refused it by its own policy{said}; it is asked again after its next start"),
+            );
         }
         if state != RunnerState::Ready {
             return (Hope::Away, why);
@@ -103,11 +119,23 @@ pub(crate) fn nobody_can(reasons: &[(String, String)]) -> String {
         {
             "no runner has a GPU".to_owned()
         }
+        [(_, first), rest @ ..]
+            if first.starts_with(NOT_THIS_IMAGE) && rest.iter().all(|(_, other)| other.starts_with(NOT_THIS_IMAGE)) =>
+        {
+            let allows =
+                |(name, reason): &(String, String)| format!("{name} allows {}", &reason[NOT_THIS_IMAGE.len()..]);
+            format!("no runner in the grid allows this image: {}", shown(reasons, allows))
+        }
         [(name, only)] => format!("the only runner, {name}, {only}"),
         [..] => {
-            let shown: Vec<String> = reasons.iter().take(3).map(|(name, reason)| format!("{name} {reason}")).collect();
-            let more = if reasons.len() > 3 { format!("; and {} more", reasons.len() - 3) } else { String::new() };
-            format!("no runner could run it even when idle: {}{more}", shown.join("; "))
+            let all = shown(reasons, |(name, reason)| format!("{name} {reason}"));
+            format!("no runner could run it even when idle: {all}")
         }
     }
+}
+
+fn shown(reasons: &[(String, String)], words: impl Fn(&(String, String)) -> String) -> String {
+    let shown: Vec<String> = reasons.iter().take(3).map(words).collect();
+    let more = if reasons.len() > 3 { format!("; and {} more", reasons.len() - 3) } else { String::new() };
+    format!("{}{more}", shown.join("; "))
 }

@@ -2,6 +2,7 @@
 use std::collections::BTreeMap;
 
 use dsg_core::{Breaker, GatherPolicy, Needs, StagePolicy, Submission};
+use dsg_schemas::policy::{Most, MountNeed, MountRule, Policy};
 use dsg_schemas::reason::EndReason;
 use dsg_schemas::spec::{Arch, Backoff, Constraints, ExitCodes, Placement, Retry, RetryAction, RetryRule, Scale, When};
 use dsg_schemas::units::{Bytes, Millis};
@@ -66,8 +67,37 @@ pub fn facts(words: &Words) -> Facts {
         gpus: (0..gpus).map(gpu).collect(),
         tags: words.list("tags"),
         labels: words.labels("labels"),
+        policy: rules(words),
         ..Facts::default()
     }
+}
+
+/// `allow.images=dsg-*,x`, `allow.networks=none`, `has.mounts=data,scratch:w`, `most.cpus=2`, `most.memory=1GiB`, `most.run=1h`.
+fn rules(words: &Words) -> Policy {
+    let given = |key: &str| words.get(key).map(|_| words.list(key));
+    let rule = |text: &String| {
+        let need = mount_need(text);
+        (need.name, MountRule { write: need.write })
+    };
+    Policy {
+        images: given("allow.images"),
+        networks: given("allow.networks"),
+        mounts: words.list("has.mounts").iter().map(rule).collect(),
+        most: Most {
+            cpus_milli: words.get("most.cpus").map(milli_cpus),
+            memory_bytes: words.get("most.memory").map(|_| words.bytes("most.memory", "")),
+            disk_bytes: words.get("most.disk").map(|_| words.bytes("most.disk", "")),
+            run_ms: words.duration("most.run"),
+            pids: None,
+        },
+        capabilities: None,
+    }
+}
+
+/// `data`, or `data:w` to write there.
+fn mount_need(text: &str) -> MountNeed {
+    let (name, write) = text.strip_suffix(":w").map_or((text, false), |name| (name, true));
+    MountNeed { name: name.to_owned(), write }
 }
 
 fn placement(words: &Words, of: &str) -> Placement {
@@ -93,7 +123,10 @@ pub fn policy(words: &Words) -> StagePolicy {
                 .get("capability")
                 .and_then(|text| text.split_once('.'))
                 .map(|(major, minor)| (major.parse().expect("major"), minor.parse().expect("minor"))),
-            network: false,
+            network: words.has("bridge"),
+            image: words.get("image").unwrap_or("busybox").to_owned(),
+            mounts: words.list("mounts").iter().map(|text| mount_need(text)).collect(),
+            run_ms: words.duration("run_timeout"),
         },
         constraints: Constraints {
             require: placement(words, "require"),
