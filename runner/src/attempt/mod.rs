@@ -116,3 +116,5 @@ fn disk(doing: &str, error: &std::io::Error) -> Ended {
 
 #[cfg(test)]
 pub(crate) use life::tests::order as test_order;
+#[cfg(test)]
+pub(crate) use prepare::container_plan;

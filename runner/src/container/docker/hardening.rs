@@ -48,6 +48,12 @@ pub(super) struct Ceilings {
 }
 
 impl Ceilings {
+    /// As on a host that allows everything, so that expected files are the same everywhere.
+    #[cfg(test)]
+    pub(super) fn highest() -> Ceilings {
+        Ceilings { nofile: NOFILE.unsigned_abs(), nproc: NPROC }
+    }
+
     /// Of our own process, and of the engine's where it can be seen.
     pub(super) fn found(engine_process: Option<i32>) -> Ceilings {
         let limits = engine_process.and_then(|process| std::fs::read_to_string(format!("/proc/{process}/limits")).ok());

@@ -5,6 +5,8 @@ mod connect;
 mod create;
 mod failure;
 mod find;
+#[cfg(test)]
+mod golden;
 mod gpu;
 mod hardening;
 mod image;
