@@ -86,12 +86,14 @@ impl Life {
         let started = Started { container: id, image_id, boot: boot.clone() };
         self.folder.started(&started).map_err(|error| disk("keep a start", &error))?;
         tracing::debug!(attempt = %self.order.attempt, container = started.container, "starting");
-        let since_ms = now_ms();
-        if let Err(failure) = engine.start(&started.container).await
-            && !failure.engine_gone
-        {
-            return Err(Ended { image_id: Some(started.image_id), ..failed(failure) });
-        }
+        let since_ms = match engine.start(&started.container).await {
+            // A busy engine takes seconds for it; those are not the job's.
+            Ok(()) => now_ms(),
+            Err(failure) if !failure.engine_gone => {
+                return Err(Ended { image_id: Some(started.image_id), ..failed(failure) });
+            }
+            Err(_) => 0,
+        };
         self.run_on(&started, Some(pieces), since_ms).await
     }
 
@@ -105,7 +107,7 @@ impl Life {
         }
     }
 
-    /// From the start, or from where an earlier life of the runner left it (`pieces` is `None`, `since_ms` 0).
+    /// From the start, or from where an earlier life of the runner left it (`pieces` is `None`). `since_ms` 0: the engine knows.
     async fn run_on(
         &mut self,
         started: &Started,

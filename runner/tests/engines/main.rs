@@ -4,7 +4,8 @@ mod bench;
 mod gpus;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -109,6 +110,55 @@ async fn limits_and_rights_hold_inside(bench: Arc<Bench>) {
     bench.remove(&run.id).await;
     plan.binds[0].host = folder.path().join("missing").display().to_string();
     assert!(expect_failure(bench.engine.create(&plan).await).message.contains("does not exist on this host"));
+}
+
+/// What is mounted on the host beneath the folder is not the job's.
+async fn a_mount_by_name_is_the_folder_alone(bench: Arc<Bench>) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let below = folder.path().join("below");
+    std::fs::create_dir(&below).expect("a folder");
+    std::fs::write(folder.path().join("data"), "42\n").expect("written");
+    let mounted = Mounted::tmpfs(&below);
+    if mounted.is_some() {
+        std::fs::write(below.join("secret"), "not yours").expect("written");
+    }
+    let mut plan = bench.plan(30, &["cat", "/data/data", "then", "list", "/data", "then", "list", "/data/below"]);
+    let host = folder.path().display().to_string();
+    plan.binds = vec![Bind { host, container: "/data".to_owned(), write: false, named: true }];
+    let run = bench.run(&plan).await;
+    assert_eq!(run.exit.code, 0, "{}: {}", bench.kind, String::from_utf8_lossy(&run.stderr));
+    let text = run.text();
+    assert!(text.contains("42\n") && text.contains("below") && !text.contains("secret"), "{}: {text}", bench.kind);
+    bench.remove(&run.id).await;
+    plan.command = ["write", "/data/new", "written"].map(str::to_owned).to_vec();
+    let run = bench.run(&plan).await;
+    assert_eq!(run.exit.code, 99, "{}: it is read-only", bench.kind);
+    bench.remove(&run.id).await;
+    plan.binds[0].write = true;
+    let run = bench.run(&plan).await;
+    assert_eq!(run.exit.code, 0, "{}: {}", bench.kind, String::from_utf8_lossy(&run.stderr));
+    assert_eq!(std::fs::read_to_string(folder.path().join("new")).expect("read"), "written");
+    bench.remove(&run.id).await;
+}
+
+struct Mounted(PathBuf);
+
+impl Mounted {
+    fn tmpfs(folder: &Path) -> Option<Mounted> {
+        let mounted = Command::new("mount").args(["-t", "tmpfs", "none"]).arg(folder).status();
+        if !mounted.is_ok_and(|status| status.success()) {
+            eprintln!("SKIPPED: what is mounted beneath a mount: only root may mount here");
+            return None;
+        }
+        Some(Mounted(folder.to_owned()))
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        let unmounted = Command::new("umount").arg(&self.0).status();
+        assert!(unmounted.is_ok_and(|status| status.success()), "{} is still mounted", self.0.display());
+    }
 }
 
 async fn every_container_is_hardened(bench: Arc<Bench>) {
@@ -294,10 +344,10 @@ async fn a_second_create_finds_the_first(bench: Arc<Bench>) {
 }
 
 async fn a_running_container_is_taken_up_again(bench: Arc<Bench>) {
-    let command = ["echo", "before", "then", "sleep", "4000", "then", "echo", "after", "then", "exit", "4"];
+    let command = ["echo", "before", "then", "sleep", "10000", "then", "echo", "after", "then", "exit", "4"];
     let id = bench.engine.create(&bench.plan(17, &command)).await.expect("created");
     bench.engine.start(&id).await.expect("started");
-    // A second life of the runner: another client, which knows only labels.
+    // A second life of the runner: another client, which knows only labels. A busy host has ten seconds for it.
     let address = format!("unix://{}", bench.socket.display());
     let options = ConnectOptions { engine: Some(address), state: PathBuf::new() };
     let second = connect(&options).await.expect("connected");
@@ -347,7 +397,7 @@ async fn suite(variable: &str) {
         a_running_container_is_taken_up_again,
     ];
     failed.extend(finish(third).await);
-    failed.extend(finish(checks![the_host_proves_itself]).await);
+    failed.extend(finish(checks![the_host_proves_itself, a_mount_by_name_is_the_folder_alone]).await);
     failed.extend(finish(checks![gpus_come_through_cdi]).await);
     for own in bench.engine.own(&bench.grid, RUNNER).await.expect("listed") {
         bench.remove(&own.id).await;
