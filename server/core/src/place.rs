@@ -85,7 +85,8 @@ impl Grid {
                 for (class, stages) in classes.iter().filter(|(class, _)| !passed.contains(*class)) {
                     if self.is_full(runner, *class, pass) != Some(true) {
                         let first = stages.iter().find(|stage| !pass.skipped.contains(&(**stage, *class)));
-                        head = [head, first.map(|stage| (*stage, *class))].into_iter().flatten().min();
+                        let earlier = first.is_some_and(|stage| self.comes_before((*stage, *class), head));
+                        head = if earlier { first.map(|stage| (*stage, *class)) } else { head };
                     }
                 }
                 let Some((stage, class)) = head else { break };
@@ -107,6 +108,12 @@ impl Grid {
             }
         }
         Next::Nothing
+    }
+
+    /// The older stage comes first; within one, the chunk with the lower number, whatever it has grown to.
+    fn comes_before(&self, (stage, class): (StageKey, ClassId), other: Option<(StageKey, ClassId)>) -> bool {
+        let first = |class| self.jobs.get(&stage.0)?.stage(stage.1)?.ready_in(class).next();
+        other.is_none_or(|(other, of)| stage < other || (stage == other && first(class) < first(of)))
     }
 
     /// `None` if a chunk of the class fits now; otherwise whether it never will.

@@ -41,13 +41,15 @@ impl Grid {
 
     fn placeable(&self) -> impl Iterator<Item = Waiting<'_>> {
         self.queue.groups().flat_map(move |(_, classes)| {
-            let mut stages: Vec<_> =
-                classes.iter().flat_map(|(class, stages)| stages.iter().map(|stage| (*stage, *class))).collect();
-            stages.sort_unstable();
-            stages.into_iter().filter_map(move |((id, index), class)| {
-                let job = self.jobs.get(&id)?;
-                ready(job, index, job.stage(index)?, class)
-            })
+            let stages = classes.iter().flat_map(|(class, stages)| stages.iter().map(|stage| (*stage, *class)));
+            let mut waiting: Vec<Waiting<'_>> = stages
+                .filter_map(|((id, index), class)| {
+                    let job = self.jobs.get(&id)?;
+                    ready(job, index, job.stage(index)?, class)
+                })
+                .collect();
+            waiting.sort_unstable_by_key(|waiting| (waiting.job.row.id, waiting.stage, waiting.first));
+            waiting
         })
     }
 
