@@ -73,12 +73,17 @@ impl Grid {
             let (class, needs) = self.queue.enter(&policy.needs, &policy.constraints);
             if let Some(stage) = job.stage_mut(index) {
                 (stage.class, stage.needs) = (class, needs);
+                // The release looks again, by what the new file allows.
+                if let Some(at) = stage.queue_check.take() {
+                    self.timers.remove(&(at, Timer::Queue(id, index)));
+                }
             }
         }
         if let Some(at) = job.row.deadline_ms() {
             self.timers.insert((at.max(now), Timer::Job(id)));
         }
-        for row in job.main.touched.values_mut() {
+        let gather = job.gather.iter_mut().flat_map(|stage| stage.touched.values_mut());
+        for row in job.main.touched.values_mut().chain(gather) {
             // What waits does so with fresh budgets, as far as it had spent any.
             row.renew(now);
             self.changes.chunks.insert(row.id);
