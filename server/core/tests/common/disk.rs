@@ -1,6 +1,7 @@
 //! A stand-in for the store: the rows of committed effects, and nothing else.
 use std::collections::BTreeMap;
 
+use dsg_core::row::JobRow;
 use dsg_core::{BLOCK, ChunkRow, Effects, Grid, Key, LoadError, Millis, Row};
 use dsg_schemas::api::ChunkState;
 use dsg_schemas::ids::{ChunkId, GATHER, JobId, MAIN};
@@ -36,6 +37,21 @@ impl Disk {
             Key::Chunk(id) => !ended(id.job) && (id.stage == GATHER || !self.is_through(*id)),
         });
         Grid::load(now, wanted.map(|(key, row)| (*key, row.clone())))
+    }
+
+    pub fn job(&self, id: JobId) -> Option<&JobRow> {
+        match self.rows.get(&Key::Job(id)) {
+            Some(Row::Job(row)) => Some(row),
+            _ => None,
+        }
+    }
+
+    pub fn jobs(&self) -> impl Iterator<Item = &JobRow> {
+        let rows = self.rows.range(Key::Job(JobId(0))..=Key::Job(JobId(u64::MAX)));
+        rows.filter_map(|(_, row)| match row {
+            Row::Job(row) => Some(&**row),
+            _ => None,
+        })
     }
 
     /// What the shell reads when an ended job is acted upon.

@@ -71,6 +71,7 @@ impl Shell {
         if matches!(event, Event::Tick) {
             self.proof.before_tick(now);
         }
+        self.proof.before(&self.disk, &self.effects, &event);
         let before = (self.effects.rows.len(), self.effects.removed_jobs.len());
         let mut answer = self.grid.apply(now, event.clone(), &mut self.effects);
         // A job that left memory, and then chunks of it whose rows did.
@@ -122,10 +123,14 @@ impl Shell {
         if self.faults.loses_ends {
             effects.rows.retain(|_, row| !is_end(row.as_ref()));
         }
+        let removes = !effects.removed_jobs.is_empty();
         if self.faults.loses_removals {
             effects.removed_jobs.clear();
         }
         self.disk.commit(&effects);
+        if removes {
+            self.proof.nothing_removed_is_there(&self.disk);
+        }
         self.blocks_loaded += effects.wanted.len() as u64;
         self.disk.load_wanted(&mut self.grid, &effects);
         effects.work_available |= !effects.wanted.is_empty();

@@ -19,6 +19,7 @@
 //! | `gathered 1 a.csv`, `gathered 1 problem=why` | the server's own steps are done |
 //! | `expire 1 logs`, `expire 1 outputs`, `expire 1 job` | a rule takes them; `none`: there were none; `stale`: it saw another end |
 //! | `explain 1/0`, `why 1`, `job 1`, `queue`, `runners`, `owners`, `attempt 3`, `can cpus=9` | questions |
+#[expect(dead_code, reason = "the simulator needs the rest")]
 #[path = "../common/disk.rs"]
 mod disk;
 mod play;

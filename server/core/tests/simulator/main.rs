@@ -6,6 +6,7 @@
 mod dice;
 #[path = "../common/disk.rs"]
 mod disk;
+mod edits;
 mod fault;
 mod host;
 mod misfortune;

@@ -52,6 +52,12 @@ impl World {
         if self.dice.percent(2) {
             self.storm(&runners);
         }
+        if self.dice.percent(5) {
+            self.edit();
+        }
+        if self.dice.percent(3) {
+            self.expire();
+        }
         if self.dice.percent(5)
             && let Some(event) = self.pick_old()
         {

@@ -1,12 +1,13 @@
 //! A failed run as a scenario: the same events in the words of `scenarios/*.txt`.
 use std::collections::BTreeMap;
 
-use dsg_core::{Act, Answer, Event, Join, Millis, Sync};
+use dsg_core::{Act, Answer, Edit, Event, Expire, Expired, Join, Millis, Sync};
 use dsg_schemas::api::{Act as PersonsAct, Retries};
 use dsg_schemas::ids::{AttemptId, RunnerId, SessionId};
 use dsg_schemas::units;
 use dsg_schemas::wire::{Facts, Phase};
 
+use crate::disk::Disk;
 use crate::fault::{Fault, catch};
 use crate::play::play;
 use crate::said;
@@ -57,7 +58,7 @@ fn lines(steps: &[Step]) -> Vec<String> {
             Step::Event(at, Event::Tick) => lines.push(format!("wait {}", units::Millis(at - now))),
             Step::Event(at, event) => {
                 pause(&mut lines, now, *at);
-                lines.extend(command(&mut fakes, event));
+                lines.extend(command(&mut fakes, &shell.disk, event));
             }
             Step::Restart(at, None) => {
                 pause(&mut lines, now, *at);
@@ -97,7 +98,7 @@ fn pause(lines: &mut Vec<String>, from: Millis, to: Millis) {
 }
 
 /// `None` for what a scenario has no word for: what a runner says that it does not know.
-fn command(fakes: &mut BTreeMap<RunnerId, Fake>, event: &Event) -> Option<String> {
+fn command(fakes: &mut BTreeMap<RunnerId, Fake>, disk: &Disk, event: &Event) -> Option<String> {
     Some(match event {
         Event::Tick => return None,
         Event::Submit(submission) => format!("submit {}", said::submission(submission).join(" ")),
@@ -116,8 +117,22 @@ fn command(fakes: &mut BTreeMap<RunnerId, Fake>, event: &Event) -> Option<String
         Event::Act(Act::Gathered { job, result: Err(why) }) => {
             format!("gathered {job} problem={}", why.replace(' ', "_"))
         }
-        // The simulated people do not edit, and no rule removes anything.
-        Event::Act(Act::Edit(_) | Act::Expire(_)) => return None,
+        Event::Act(Act::Edit(Edit { who: _, job, submission, other_work, again })) => {
+            let words = said::submission(submission);
+            let flags = [(*other_work, " other"), (*again, " again")];
+            let flags: String = flags.into_iter().filter(|(set, _)| *set).map(|(_, word)| word).collect();
+            format!("edit {job} {}{flags}", words[1..].join(" "))
+        }
+        Event::Act(Act::Expire(Expire { job, ended_ms, what, why: _ })) => {
+            let what = match what {
+                Expired::Logs { .. } => "logs",
+                Expired::Outputs { count: 0, .. } => "none",
+                Expired::Outputs { .. } => "outputs",
+                Expired::Job => "job",
+            };
+            let stale = disk.job(*job).is_some_and(|row| row.ended_ms != Some(*ended_ms));
+            format!("expire {job} {what}{}", if stale { " stale" } else { "" })
+        }
         Event::Act(Act::Person { act, .. }) => match act {
             PersonsAct::Cancel { job } => format!("cancel {job}"),
             PersonsAct::Hold { job } => format!("hold {job}"),

@@ -13,6 +13,8 @@ pub struct Seen {
     pub deaths: u64,
     pub copies_refused: u64,
     pub jobs: u64,
+    pub edits: u64,
+    pub expired: u64,
     /// Of earlier lives, back in memory.
     pub rows_loaded: u64,
     pub blocks_loaded: u64,
@@ -32,7 +34,7 @@ impl Seen {
         few.map(|(name, _)| name).collect()
     }
 
-    fn counts_mut(&mut self) -> [(&'static str, &mut u64); 15] {
+    fn counts_mut(&mut self) -> [(&'static str, &mut u64); 17] {
         let Seen {
             events,
             starts,
@@ -46,6 +48,8 @@ impl Seen {
             deaths,
             copies_refused,
             jobs,
+            edits,
+            expired,
             rows_loaded,
             blocks_loaded,
             simulated_s,
@@ -63,6 +67,8 @@ impl Seen {
             ("deaths of hosts", deaths),
             ("copies refused", copies_refused),
             ("jobs", jobs),
+            ("edits", edits),
+            ("expired", expired),
             ("rows of earlier lives loaded", rows_loaded),
             ("blocks of earlier lives loaded", blocks_loaded),
             ("simulated seconds", simulated_s),

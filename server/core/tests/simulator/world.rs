@@ -263,6 +263,10 @@ impl World {
 
     fn reply(&mut self, request: Request, answer: Result<Answer, Refusal>, faults: bool) {
         self.shell.answered(&request.event, &answer);
+        if answer.is_ok() {
+            self.seen.edits += u64::from(matches!(request.event, Event::Act(Act::Edit(_))));
+            self.seen.expired += u64::from(matches!(request.event, Event::Act(Act::Expire(_))));
+        }
         let Some(host) = request.host else { return };
         let mut of = None;
         if let (Event::Sync(sync), Ok(Answer::Orders(orders))) = (&request.event, &answer) {

@@ -3,7 +3,7 @@ use std::collections::BTreeSet;
 
 use dsg_core::{Act, Answer, Effects, Event, Join, Key, Millis, Orders, Refusal, Row, Sync};
 use dsg_schemas::api::{Act as PersonsAct, Acted};
-use dsg_schemas::ids::{AttemptId, GATHER, MAIN, RunnerId};
+use dsg_schemas::ids::{AttemptId, GATHER, RunnerId};
 use dsg_schemas::reason::EndReason;
 use dsg_schemas::wire::Phase;
 
@@ -27,10 +27,14 @@ impl Proof {
             (Event::Sync(sync), answer) => self.sync(now, &rows, sync, answer),
             (Event::Act(Act::Person { act, .. }), Ok(Answer::Acted(acted))) => {
                 once(act, acted, last);
-                if let PersonsAct::Cancel { job } = act {
-                    self.retried.remove(job);
+                match act {
+                    PersonsAct::Cancel { job } => _ = self.retried.remove(job),
+                    PersonsAct::Delete { job } => _ = self.is_ended(*job),
+                    _ => {}
                 }
             }
+            (Event::Act(Act::Edit(edit)), Ok(_)) => self.edited(&rows, edit),
+            (Event::Act(Act::Expire(expire)), Ok(_)) => self.expired(&rows, expire),
             (Event::Act(_) | Event::Join(Join::Enrol { .. }) | Event::Submit(_) | Event::Tick, _) => {}
         }
     }
@@ -97,6 +101,7 @@ impl Proof {
 
     /// Whatever starts may start, is the only one of its chunk, and fits beside what runs there.
     fn orders(&mut self, now: Millis, rows: &Rows, runner: RunnerId, orders: &Orders) {
+        let mut fresh = Vec::new();
         for start in &orders.start {
             let (id, chunk) = (start.attempt, start.chunk);
             let job = rows.job(chunk.job).unwrap_or_else(|| panic!("{chunk} starts, and its job has no row"));
@@ -108,17 +113,28 @@ impl Proof {
             assert_eq!(last, Some(id), "what starts of {chunk} is its newest attempt");
             if row.leased_ms == now && self.offered.insert(id) {
                 assert!(!job.held, "{chunk} starts, and its job is held");
+                assert_eq!(row.edits, job.edits, "by which revision of its file {chunk} starts");
+                fresh.push(id);
             }
-            let policy =
-                if chunk.stage == MAIN { Some(&job.main) } else { job.gather.as_ref().and_then(|g| g.run.as_ref()) };
             if chunk.stage == GATHER {
                 let whole = job.gather.as_ref().is_some_and(|gather| gather.run_partial)
                     || job.tally.succeeded == job.tally.total();
                 assert!(job.tally.ended() == job.tally.total() && whole, "{chunk} starts before its inputs are there");
             }
-            let needs = policy.map(|policy| policy.needs.clone()).unwrap_or_default();
+            let policy = rows.policy(chunk).unwrap_or_else(|| panic!("{chunk} starts, and its stage has no policy"));
+            let mut needs = policy.needs.clone();
             assert_eq!(start.gpus.len(), needs.gpus as usize, "{chunk} gets its GPUs");
+            if let Some(grown) = start.grown.memory_bytes {
+                let most = policy.max_memory_bytes.unwrap_or(u64::MAX).max(needs.memory_bytes);
+                let range = needs.memory_bytes..=most;
+                assert!(range.contains(&grown), "{chunk} has grown to {grown} bytes, which may be {range:?}");
+                needs.memory_bytes = grown;
+            }
             self.uses.insert(id, (needs, start.gpus.clone()));
+        }
+        if !fresh.is_empty() {
+            let current = self.current(rows);
+            self.limits(rows, &current, &fresh);
         }
         let Some(heard) = self.runners.get_mut(&runner) else { return };
         let before = heard.live.len();

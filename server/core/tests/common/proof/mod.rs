@@ -2,13 +2,15 @@
 //!
 //! It knows the contract, not the scheduler: it keeps its own small books of who was heard when and what was ordered, and holds
 //! what the scheduler says against them.
+mod acts;
 mod answers;
+mod limits;
 mod rows;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use dsg_core::row::{AttemptRow, ChunkRow, JobRow};
-use dsg_core::{Effects, Event, Grid, Key, Millis, Needs, QueueFilter, Row};
+use dsg_core::{Effects, Event, Grid, Key, Millis, Needs, QueueFilter, Row, StagePolicy};
 use dsg_schemas::ids::{AttemptId, ChunkId, JobId, MAIN, RunnerId, SessionId};
 use dsg_schemas::limits::LEASE_MS;
 use dsg_schemas::reason::EndReason;
@@ -37,6 +39,14 @@ pub struct Proof {
     removed_runners: BTreeSet<RunnerId>,
     /// Jobs that a person's retry concerned since their last cancel.
     retried: BTreeSet<JobId>,
+    /// Since which revision of their file the work of jobs is the same.
+    work: BTreeMap<JobId, u32>,
+    /// Jobs that a person released from what their first chunks had shown.
+    released: BTreeSet<JobId>,
+    /// Attempts that go on, by the rows on disk.
+    current: limits::Current,
+    /// The job as it was before the event, where an act may only concern one in a certain state.
+    was: Option<JobRow>,
     // Below: of this start of the server only.
     loaded: Millis,
     runners: BTreeMap<RunnerId, Heard>,
@@ -45,8 +55,8 @@ pub struct Proof {
     silent: BTreeSet<RunnerId>,
     /// When a tick of this batch came.
     ticked: Millis,
-    /// And so were those that have not been heard since the server started.
-    all_silent: bool,
+    /// And so were those that had not been heard since the server started: all but these.
+    all_silent: Option<BTreeSet<RunnerId>>,
 }
 
 /// What a runner said last.
@@ -87,9 +97,12 @@ impl<'a> Rows<'a> {
             _ => None,
         }
     }
-    fn retry(&self, id: ChunkId) -> Option<&'a Retry> {
+    fn policy(&self, id: ChunkId) -> Option<&'a StagePolicy> {
         let job = self.job(id.job)?;
-        Some(&if id.stage == MAIN { &job.main } else { job.gather.as_ref()?.run.as_ref()? }.retry)
+        if id.stage == MAIN { Some(&job.main) } else { job.gather.as_ref()?.run.as_ref() }
+    }
+    fn retry(&self, id: ChunkId) -> Option<&'a Retry> {
+        self.policy(id).map(|policy| &policy.retry)
     }
 }
 
@@ -104,7 +117,7 @@ impl Proof {
         self.runners.clear();
         self.offered.clear();
         self.silent.clear();
-        self.all_silent = false;
+        self.all_silent = None;
         self.ticked = 0;
     }
 
@@ -129,7 +142,9 @@ impl Proof {
         let silent = self.runners.keys().copied().filter(|runner| self.is_silent(*runner, now));
         let silent: Vec<RunnerId> = silent.collect();
         self.silent.extend(silent);
-        self.all_silent |= now.saturating_sub(self.loaded) > LEASE_MS;
+        if now.saturating_sub(self.loaded) > LEASE_MS && self.all_silent.is_none() {
+            self.all_silent = Some(self.runners.keys().copied().collect());
+        }
     }
 
     /// What an attempt uses that was ordered to start.

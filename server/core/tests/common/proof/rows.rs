@@ -9,6 +9,7 @@ use dsg_schemas::limits::GRID_REQUEUES;
 use dsg_schemas::reason::{Blame, EndReason};
 use dsg_schemas::spec::{Retry, RetryAction};
 
+use super::acts::asked;
 use super::{Proof, Rows};
 use crate::disk::Disk;
 
@@ -21,7 +22,10 @@ impl Proof {
         let rows = Rows(disk, effects);
         let retries: Vec<(JobId, &Retries)> = batch.iter().filter_map(|(event, answer)| retry(event, answer)).collect();
         let retried: BTreeSet<JobId> = retries.iter().map(|(job, _)| *job).collect();
+        self.gone_is_gone(effects);
         self.removed_jobs.extend(&effects.removed_jobs);
+        let edited = self.note_edits(disk, batch);
+        let asked: BTreeSet<JobId> = batch.iter().filter_map(|(event, answer)| asked(event, answer)).collect();
         self.many_again(&rows, &retried);
         for (key, row) in &effects.rows {
             match (key, row) {
@@ -31,6 +35,10 @@ impl Proof {
                         _ => None,
                     };
                     self.attempt(*id, before, row);
+                    match row.ended {
+                        None => _ = self.current.insert(*id, (row.chunk, row.runner)),
+                        Some(_) => _ = self.current.remove(id),
+                    }
                 }
                 (Key::Chunk(id), Some(Row::Chunk(row))) => {
                     let job = rows.job(id.job);
@@ -52,7 +60,7 @@ impl Proof {
                         let sure = if is_chosen(disk, *id, &retries) { before.len() } else { sure };
                         self.before_retry.insert(*id, (before.len(), sure));
                     }
-                    self.chunk(&rows, row, retried.contains(&id.job));
+                    self.chunk(&rows, row, retried.contains(&id.job), edited.contains_key(&id.job));
                 }
                 (Key::Runner(id), None) => _ = self.removed_runners.insert(*id),
                 _ => {}
@@ -60,13 +68,13 @@ impl Proof {
         }
         for (key, row) in &effects.rows {
             if let (Key::Job(id), Some(Row::Job(row))) = (key, row) {
-                let before = match disk.rows.get(key) {
-                    Some(Row::Job(before)) => before.tally.succeeded,
-                    _ => 0,
-                };
+                let was = disk.job(*id);
+                let before = was.map_or(0, |was| was.tally.succeeded);
                 let fewer = row.tally.succeeded < before && !retried.contains(id);
                 assert!(!fewer, "job {id} had {before} chunks succeeded, now {}", row.tally.succeeded);
-                self.job(row);
+                self.job(row, edited.contains_key(id));
+                self.counts_what_is_there(row);
+                self.breaker(was, row, asked.contains(id), retried.contains(id));
             }
         }
         let removed = |job: JobId| effects.removed_jobs.contains(&job);
@@ -75,13 +83,14 @@ impl Proof {
             self.ends.retain(|(id, _), _| !removed(*id));
             self.before_retry.retain(|id, _| !removed(id.job));
             self.deadlines.retain(|id, _| !removed(*id));
+            self.current.retain(|_, (chunk, _)| !removed(chunk.job));
         }
         let late = self.deadlines.iter().find(|(_, at)| **at <= self.ticked);
         assert!(late.is_none(), "job and time of its end: {late:?}, and a tick came at {}", self.ticked);
         self.retried.extend(retried);
         self.ticked = 0;
         self.silent.clear();
-        self.all_silent = false;
+        self.all_silent = None;
     }
 
     /// A retry of all chunks takes back what counted, without a word in their rows.
@@ -115,7 +124,7 @@ impl Proof {
             );
         }
         if row.may_return && was.is_none() {
-            let unheard = self.all_silent && !self.runners.contains_key(&row.runner);
+            let unheard = self.all_silent.as_ref().is_some_and(|heard| !heard.contains(&row.runner));
             let silent = unheard || self.silent.contains(&row.runner);
             assert!(silent, "attempt {id} is lost, and its runner was heard within its lease");
         }
@@ -130,19 +139,23 @@ impl Proof {
         }
     }
 
-    fn chunk(&mut self, rows: &Rows, row: &ChunkRow, retried: bool) {
+    fn chunk(&mut self, rows: &Rows, row: &ChunkRow, retried: bool, edited: bool) {
         let id = row.id;
         let before = self.accepted.get(&id).copied();
         if before != row.accepted {
             let by_person = before.is_none() || retried;
             assert!(by_person, "{id} had succeeded as {before:?}, now {:?}", row.accepted);
             match row.accepted {
-                Some(attempt) => _ = self.accepted.insert(id, attempt),
+                Some(attempt) => {
+                    self.of_this_work(rows, id, attempt);
+                    self.accepted.insert(id, attempt);
+                }
                 None => _ = self.accepted.remove(&id),
             }
             self.successes += u64::from(row.accepted.is_some());
         }
-        let Some(retry) = rows.retry(id) else { return };
+        // By which rules it ended before the edit of this batch is not known any more.
+        let Some(retry) = rows.retry(id).filter(|_| !edited) else { return };
         if let Some(attempt) = row.accepted {
             let end = rows.attempt(attempt).and_then(|row| row.ended.as_ref());
             let rule = end.and_then(|end| retry.first_match(end.reason, end.exit_code));
@@ -183,11 +196,13 @@ impl Proof {
     }
 
     /// What a job counts is what its attempts say.
-    fn job(&mut self, row: &JobRow) {
+    fn job(&mut self, row: &JobRow, edited: bool) {
+        // A file that allows less time than was taken counts from the next tick on.
+        let earliest = if edited { self.ticked + 1 } else { 0 };
         match row.job_timeout_ms.filter(|_| !row.state.is_final()) {
             Some(limit) => {
                 let from = row.submitted_ms.max(row.retried_ms.unwrap_or(0));
-                self.deadlines.insert(row.id, from.saturating_add(limit));
+                self.deadlines.insert(row.id, from.saturating_add(limit).max(earliest));
             }
             None => _ = self.deadlines.remove(&row.id),
         }
