@@ -6,6 +6,7 @@ use dsg_schemas::reason::EndReason;
 use crate::event::Millis;
 use crate::grid::Grid;
 use crate::job::counted;
+use crate::planted::{Bug, planted};
 use crate::row::{Failure, FirstChunks, JobRow, Stopped};
 
 /// Chunks that fail in the same way before one succeeds, until the job is held: fewer could be chance.
@@ -45,7 +46,9 @@ impl Grid {
         let total = row.tally.total();
         let left = total.saturating_sub(u64::from(first.started));
         // Half of what started: a few bad inputs end sooner than good ones. Less left than lost: nothing worth stopping for.
-        let many = first.failed >= SAME_FAILURES && first.failed.saturating_mul(2) >= first.started;
+        let many = !planted(Bug::BreakerSleeps)
+            && first.failed >= SAME_FAILURES
+            && first.failed.saturating_mul(2) >= first.started;
         if !many || left < u64::from(first.failed) || row.stopped.is_some() {
             return;
         }

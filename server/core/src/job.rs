@@ -8,6 +8,7 @@ use dsg_schemas::ids::{ChunkId, GATHER, MAIN, RunnerId, StageIndex};
 use crate::bits::Bits;
 use crate::event::Millis;
 use crate::lane::Lane;
+use crate::planted::{Bug, planted};
 use crate::policy::{Needs, StagePolicy};
 use crate::queue::ClassId;
 use crate::row::{BLOCK, ChunkEnd, ChunkRow, JobRow};
@@ -164,7 +165,9 @@ impl Job {
     /// Whether one more chunk may run, as far as `parallelism` goes.
     pub fn has_room(&self, stage: StageIndex) -> bool {
         let limit = self.row.policy(stage).and_then(|policy| policy.parallelism);
-        limit.is_none_or(|limit| self.row.tally_of(stage).active() < u64::from(limit))
+        let tally = self.row.tally_of(stage);
+        let active = if planted(Bug::LeasedUncounted) { tally.running } else { tally.active() };
+        limit.is_none_or(|limit| active < u64::from(limit))
     }
 
     /// Since when a chunk waits for a runner, its backoff not counted.

@@ -6,6 +6,7 @@ use dsg_schemas::ids::{ChunkId, JobId, StageIndex};
 
 use crate::grid::Grid;
 use crate::job::Stage;
+use crate::planted::{Bug, planted};
 use crate::policy::Needs;
 use crate::queue::ClassId;
 
@@ -27,7 +28,7 @@ impl Stage {
     }
 
     pub fn needs_of(&self, index: u32) -> &Arc<Needs> {
-        self.lane_of(index).map_or(&self.needs, |lane| &lane.needs)
+        self.lane_of(index).filter(|_| !planted(Bug::GrownUnreserved)).map_or(&self.needs, |lane| &lane.needs)
     }
 
     pub fn class_of(&self, index: u32) -> ClassId {

@@ -129,7 +129,7 @@ impl Grid {
         let grown: Vec<ChunkId> =
             job.stages().flat_map(|(_, stage)| stage.touched.values().filter(grew).map(|row| row.id)).collect();
         self.jobs.insert(id, job);
-        grown.into_iter().for_each(|chunk| self.open_lane(chunk));
+        grown.into_iter().filter(|_| !planted(Bug::LanesLostAtLoad)).for_each(|chunk| self.open_lane(chunk));
         for stage in stages {
             self.index_waiting(now, id, stage);
             self.load_attempts(id, stage, rows)?;

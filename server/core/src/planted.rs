@@ -40,6 +40,34 @@ pub enum Bug {
     StopsNothing,
     /// An attempt whose order was lost is not offered again.
     OffersOnce,
+    /// What succeeded as other work still counts after an edit.
+    EditMixesWork,
+    /// An attempt by the old file goes on after an edit.
+    EditKeepsLost,
+    /// After an edit chunks keep what they had spent and grown to.
+    EditKeepsBudgets,
+    /// The limit of an owner is not asked for.
+    OwnersUnlimited,
+    /// Chunks that do not run yet are not counted to `parallelism`.
+    LeasedUncounted,
+    /// A chunk that ran out of memory gets more than its job allows.
+    GrowsPastMax,
+    /// A chunk that has grown reserves what it had before.
+    GrownUnreserved,
+    /// After a start all chunks of a stage need the same.
+    LanesLostAtLoad,
+    /// First chunks that all fail in the same way hold nothing.
+    BreakerSleeps,
+    /// A job is held once more for what a person released it from.
+    BreakerBitesTwice,
+    /// A rule takes what is newer than what it saw.
+    ExpiresWhatRanAgain,
+    /// A job that has not ended is deleted.
+    DeletesWhatGoesOn,
+    /// Containers of a deleted job still write rows.
+    GoneStillWrites,
+    /// Chunks whose outputs a rule took count beside those that run again.
+    CountsWhatIsRemoved,
 }
 
 #[cfg(feature = "planted-bugs")]
@@ -48,7 +76,7 @@ mod switch {
     use std::cell::Cell;
 
     impl Bug {
-        pub const ALL: [Bug; 18] = [
+        pub const ALL: [Bug; 32] = [
             Bug::SessionUnchecked,
             Bug::SeqUnchecked,
             Bug::CloneAdmitted,
@@ -67,6 +95,20 @@ mod switch {
             Bug::RetryKeepsBudgets,
             Bug::StopsNothing,
             Bug::OffersOnce,
+            Bug::EditMixesWork,
+            Bug::EditKeepsLost,
+            Bug::EditKeepsBudgets,
+            Bug::OwnersUnlimited,
+            Bug::LeasedUncounted,
+            Bug::GrowsPastMax,
+            Bug::GrownUnreserved,
+            Bug::LanesLostAtLoad,
+            Bug::BreakerSleeps,
+            Bug::BreakerBitesTwice,
+            Bug::ExpiresWhatRanAgain,
+            Bug::DeletesWhatGoesOn,
+            Bug::GoneStillWrites,
+            Bug::CountsWhatIsRemoved,
         ];
     }
 

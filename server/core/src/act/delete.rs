@@ -5,10 +5,11 @@ use dsg_schemas::ids::{AttemptId, JobId};
 use super::acted;
 use crate::event::Refusal;
 use crate::grid::Grid;
+use crate::planted::{Bug, planted};
 
 impl Grid {
     pub(super) fn delete(&mut self, id: JobId) -> Result<Acted, Refusal> {
-        if !self.known(id)?.row.state.is_final() {
+        if !self.known(id)?.row.state.is_final() && !planted(Bug::DeletesWhatGoesOn) {
             return Err(Refusal::NotEnded(id));
         }
         // Containers that are still being stopped keep what they reserve, but write no row any more.
@@ -22,6 +23,6 @@ impl Grid {
     pub(super) fn fence_all(&mut self, id: JobId) {
         let ours = self.attempts.values().filter(|live| live.row.chunk.job == id).map(|live| live.row.id);
         let ours: Vec<AttemptId> = ours.collect();
-        ours.into_iter().for_each(|attempt| self.fence(attempt));
+        ours.into_iter().filter(|_| !planted(Bug::GoneStillWrites)).for_each(|attempt| self.fence(attempt));
     }
 }

@@ -7,6 +7,7 @@ use crate::attempt::Standing;
 use crate::event::{Edit, Millis, Refusal};
 use crate::grid::{Grid, Timer};
 use crate::job::counted;
+use crate::planted::{Bug, planted};
 use crate::policy::{GatherPolicy, Submission};
 use crate::row::{FirstChunks, JobRow, Key, Row};
 
@@ -17,7 +18,7 @@ impl Grid {
         may_be_edited(&self.known(id)?.row, &submission, other_work && !again)?;
         let lost = self.attempts.values().filter(|live| live.row.chunk.job == id && live.standing == Standing::Lost);
         let lost: Vec<AttemptId> = lost.map(|live| live.row.id).collect();
-        lost.into_iter().for_each(|attempt| self.fence(attempt));
+        lost.into_iter().filter(|_| !planted(Bug::EditKeepsLost)).for_each(|attempt| self.fence(attempt));
         self.replace(now, id, *submission);
         // Why the grid held it is no longer true.
         self.set_held(id, Some(HoldReason::Person), Some(who), None);
@@ -83,7 +84,7 @@ impl Grid {
             self.timers.insert((at.max(now), Timer::Job(id)));
         }
         let gather = job.gather.iter_mut().flat_map(|stage| stage.touched.values_mut());
-        for row in job.main.touched.values_mut().chain(gather) {
+        for row in job.main.touched.values_mut().chain(gather).filter(|_| !planted(Bug::EditKeepsBudgets)) {
             // What waits does so with fresh budgets, as far as it had spent any.
             row.renew(now);
             self.changes.chunks.insert(row.id);
@@ -117,7 +118,7 @@ fn may_be_edited(row: &JobRow, new: &Submission, must_not_mix: bool) -> Result<(
         let why = "a gather container cannot be added or taken away".to_owned();
         return Err(Refusal::OtherShape { job, why });
     }
-    if must_not_mix && row.tally.succeeded > 0 {
+    if must_not_mix && row.tally.succeeded > 0 && !planted(Bug::EditMixesWork) {
         return Err(Refusal::WouldMix { job, succeeded: counted(row.tally.succeeded, "chunk") });
     }
     Ok(())

@@ -5,6 +5,7 @@ use dsg_schemas::ids::{AttemptId, JobId};
 use super::acted;
 use crate::event::{Expire, Expired, Millis, Refusal};
 use crate::grid::Grid;
+use crate::planted::{Bug, planted};
 use crate::row::{JobRow, Removed};
 
 impl Grid {
@@ -15,7 +16,7 @@ impl Grid {
         if !row.state.is_final() {
             return Err(Refusal::NotEnded(id));
         }
-        if row.ended_ms != Some(ended_ms) {
+        if row.ended_ms != Some(ended_ms) && !planted(Bug::ExpiresWhatRanAgain) {
             return Err(Refusal::RanAgain(id));
         }
         let below = AttemptId(self.meta.next_attempt);

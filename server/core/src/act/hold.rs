@@ -58,7 +58,7 @@ impl Grid {
         }
         if let Some(job) = self.jobs.get_mut(&id) {
             job.row.released_ms = Some(now);
-            job.row.first_chunks.over |= by_grid;
+            job.row.first_chunks.over |= by_grid && !planted(Bug::BreakerBitesTwice);
         }
         let held = |_, state| state == ChunkState::Held;
         let count = self.shift_all(now, (id, MAIN), held, ChunkState::Waiting);
