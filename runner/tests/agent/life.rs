@@ -61,6 +61,24 @@ async fn every_way_to_end_has_its_reason() {
     assert_eq!(engine.names(), Vec::<String>::new(), "no container is left");
 }
 
+/// A busy engine takes seconds to start a container: no time of the job's.
+#[tokio::test]
+async fn the_time_to_run_begins_with_the_container() {
+    let (fake, engine, state) = (Fake::start().await, PretendEngine::new(), tempfile::tempdir().expect("dir"));
+    fake.joined(state.path()).await;
+    let runner = fake.run(state.path(), &engine);
+    engine.hold(Call::Start);
+    let mut order = order(1, &["run_ms=5"]);
+    order.timeouts.run_ms = Some(1_000);
+    fake.offer(order);
+    engine.is_held_up(Call::Start).await;
+    tokio::time::sleep(Duration::from_millis(1_100)).await;
+    engine.let_go(Call::Start);
+    let ended = fake.ended(1).await;
+    assert_eq!(ended.reason, EndReason::Succeeded, "{}", ended.message);
+    runner.stop().await;
+}
+
 #[tokio::test]
 async fn nothing_is_left_on_disk_after_forget() {
     let (fake, engine, state) = (Fake::start().await, PretendEngine::new(), tempfile::tempdir().expect("dir"));
