@@ -44,7 +44,11 @@ impl Lives {
     pub fn begin(&mut self, shared: &Arc<Shared>, spool: &Spool, mut order: StartOrder, origin: Origin) {
         let attempt = order.attempt;
         shared.policy.narrow(&mut order);
-        let (halt, told) = watch::channel(Halt::Go);
+        let first = match origin {
+            Origin::Unstarted => Halt::Wait,
+            Origin::Fresh | Origin::Started(_) | Origin::Ended(..) => Halt::Go,
+        };
+        let (halt, told) = watch::channel(first);
         let life = Life { shared: shared.clone(), folder: spool.folder(attempt), order, halt: told };
         self.tasks.spawn(life.live(origin));
         self.halts.insert(attempt, halt);
@@ -132,6 +136,7 @@ impl Agent {
                 tracing::debug!(attempt = %order.attempt, chunk = %order.chunk, "taken");
                 self.lives.begin(&self.shared, &self.spool, *order, Origin::Fresh);
             }
+            Step::GoOn(attempt) => self.lives.halt(attempt, Halt::Go),
             Step::Stop(order) => {
                 tracing::info!(attempt = %order.attempt, reason = %order.reason, "stopping an attempt");
                 self.lives.halt(order.attempt, Halt::Stop(order.reason));

@@ -153,7 +153,7 @@ async fn first_look(
 
 fn first_phase(origin: &Origin) -> Phase {
     match origin {
-        Origin::Fresh => Phase::Preparing { note: String::new() },
+        Origin::Fresh | Origin::Unstarted => Phase::Preparing { note: String::new() },
         Origin::Started(_) => Phase::Running { since_ms: now_ms() },
         Origin::Ended(ended, _) => Phase::Ended(ended.clone()),
     }

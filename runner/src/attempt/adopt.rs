@@ -36,7 +36,7 @@ pub async fn adopt(shared: &Shared, left: Vec<(AttemptId, Folder, Left)>) -> Res
                 // Started for certain or perhaps: the command may have run, so that it must not run again by this attempt.
                 (None, Some(started)) if containers.contains_key(&attempt) => Origin::Started(started),
                 (None, Some(_)) => Origin::Ended(Box::new(vanished()), None),
-                (None, None) => Origin::Fresh,
+                (None, None) => Origin::Unstarted,
             };
             tracing::info!(%attempt, chunk = %order.chunk, "taking up what an earlier life of this runner left");
             Adopted { attempt, order, folder, origin }

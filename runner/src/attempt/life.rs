@@ -12,7 +12,7 @@ use super::ship::Shipment;
 use super::tap::{Census, Log, Tap, search};
 use super::verdict::verdict;
 use super::watch::{Over, Watch};
-use super::{Halt, Shared, disk, failed, halted, inputs, outputs, prepare};
+use super::{Halt, Shared, allowed, disk, failed, halted, inputs, outputs, prepare};
 use crate::container::{Failure, Piece};
 use crate::now_ms;
 use crate::spool::{Folder, Started};
@@ -27,8 +27,11 @@ pub struct Life {
 /// Where a life begins.
 #[derive(Clone, Debug)]
 pub enum Origin {
-    /// A new order, or one whose container was never started.
+    /// A new order.
     Fresh,
+    /// An earlier life of the runner took the order and did not start it. By now another runner may have its chunk, or this runner's state
+    /// may be a copy on another machine: the server is asked first.
+    Unstarted,
     /// An earlier life of the runner started it.
     Started(Started),
     /// It ended and that is durable; its container may still be there.
@@ -39,7 +42,7 @@ impl Life {
     pub async fn live(mut self, origin: Origin) {
         let (ended, container) = match origin {
             Origin::Ended(ended, started) => (*ended, started.map(|started| started.container)),
-            Origin::Fresh => {
+            Origin::Fresh | Origin::Unstarted => {
                 let mut container = None;
                 let ended = self.fresh(&mut container).await.unwrap_or_else(|ended| ended);
                 (self.keep(ended).await, container)
@@ -61,6 +64,7 @@ impl Life {
     }
 
     async fn fresh(&mut self, container: &mut Option<String>) -> Result<Ended, Ended> {
+        allowed(&mut self.halt).await.map_err(stopped_early)?;
         let (folder, order) = (self.folder.clone(), self.order.clone());
         let begun = tokio::task::spawn_blocking(move || folder.begin(&order)).await;
         begun.map_err(std::io::Error::other).flatten().map_err(|error| disk("keep an order", &error))?;

@@ -85,17 +85,28 @@ impl Patience {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Halt {
     Go,
+    /// Start nothing before the server has been asked whether it still counts.
+    Wait,
     /// End it, with this reason.
     Stop(EndReason),
     /// The server has settled it: leave nothing behind.
     Forget,
 }
 
+/// Waits until the agent lets this attempt start; or why it is to end.
+async fn allowed(halt: &mut channel::Receiver<Halt>) -> Result<(), EndReason> {
+    let told = halt.wait_for(|halt| *halt != Halt::Wait).await.map(|halt| *halt);
+    match told {
+        Ok(Halt::Go) => Ok(()),
+        Ok(Halt::Stop(_) | Halt::Forget | Halt::Wait) | Err(_) => Err(halted(halt).await),
+    }
+}
+
 /// Waits until the agent wants this attempt to end.
 async fn halted(halt: &mut channel::Receiver<Halt>) -> EndReason {
     match halt.wait_for(|halt| *halt != Halt::Go).await.map(|halt| *halt) {
         Ok(Halt::Stop(reason)) => reason,
-        Ok(Halt::Forget | Halt::Go) => EndReason::Cancelled,
+        Ok(Halt::Forget | Halt::Go | Halt::Wait) => EndReason::Cancelled,
         // The agent is gone: the process ends, and its next life takes over.
         Err(_) => std::future::pending().await,
     }

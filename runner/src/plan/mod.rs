@@ -73,6 +73,8 @@ pub enum Step {
     Hello,
     Sync(Box<SyncRequest>),
     Start(Box<StartOrder>),
+    /// The server still counts what an earlier life of this runner took and did not start.
+    GoOn(AttemptId),
     Stop(StopOrder),
     /// The server has settled it: drop what is left of it.
     Forget(AttemptId),
@@ -84,6 +86,8 @@ pub enum Step {
 struct Held {
     phase: Phase,
     stopping: bool,
+    /// Not to be started before the server has answered to it.
+    waits: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -126,7 +130,11 @@ pub struct Plan {
 impl Plan {
     /// `adopted`: what an earlier life of this runner left, as far as it is known.
     pub fn new(adopted: impl IntoIterator<Item = (AttemptId, Phase)>, random: u64) -> Plan {
-        let held = adopted.into_iter().map(|(attempt, phase)| (attempt, Held { phase, stopping: false })).collect();
+        let held = |phase: Phase| {
+            let waits = matches!(phase, Phase::Preparing { .. });
+            Held { phase, stopping: false, waits }
+        };
+        let held = adopted.into_iter().map(|(attempt, phase)| (attempt, held(phase))).collect();
         Plan {
             held,
             session: None,
@@ -276,9 +284,15 @@ impl Plan {
         if self.mode != Mode::Serving {
             return;
         }
+        // Whatever was held was reported, and is counted unless the answer says something else.
+        for (attempt, held) in self.held.iter_mut().filter(|(_, held)| held.waits && !held.stopping) {
+            held.waits = false;
+            steps.push(Step::GoOn(*attempt));
+        }
         for order in start {
             if let Entry::Vacant(vacant) = self.held.entry(order.attempt) {
-                vacant.insert(Held { phase: Phase::Preparing { note: String::new() }, stopping: false });
+                let phase = Phase::Preparing { note: String::new() };
+                vacant.insert(Held { phase, stopping: false, waits: false });
                 self.tell_by(now + TAKEN_DELAY_MS);
                 steps.push(Step::Start(Box::new(order)));
             }

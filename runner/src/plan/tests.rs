@@ -58,6 +58,7 @@ fn shown(steps: &[Step]) -> Vec<String> {
                 format!("{kind} {} [{}]{more}{facts}", request.seq, phases.join(", "))
             }
             Step::Start(order) => format!("start {}", order.attempt),
+            Step::GoOn(attempt) => format!("go on {attempt}"),
             Step::Stop(order) => format!("stop {}", order.attempt),
             Step::Forget(attempt) => format!("forget {attempt}"),
             Step::Quit => "quit".to_owned(),
@@ -302,6 +303,22 @@ fn trouble_is_told_when_it_changes() {
             (6, Event::Health(Some("no engine".to_owned()), None), &[]),
             (56, Event::Wake, &["news 3 [] no more"]),
             (57, nothing(3), &["idle 4 [] no more"]),
+        ],
+    );
+}
+
+#[test]
+fn what_was_not_started_waits_for_the_servers_word() {
+    let preparing = || Phase::Preparing { note: String::new() };
+    let held = [(A, preparing()), (B, preparing())];
+    check(
+        Plan::new(held, 7),
+        vec![
+            (0, Event::Wake, &["hello"]),
+            (5, greeted(1), &["news 1 [1 preparing, 2 preparing]"]),
+            (10, orders(1, &[], &[A], &[]), &["stop 1", "go on 2", "idle 2 [1 preparing, 2 preparing]"]),
+            // Once.
+            (1_500, nothing(2), &["idle 3 [1 preparing, 2 preparing]"]),
         ],
     );
 }

@@ -50,6 +50,7 @@ pub struct State {
     pub parts: BTreeMap<String, Vec<u8>>,
     /// Everything is answered with 503.
     pub down: bool,
+    pub asked_while_down: u32,
     /// The next so many syncs are applied and their answers lost.
     pub lose_answers: u32,
     /// Log batches of which only half is taken.
@@ -267,6 +268,7 @@ pub fn problem(status: StatusCode, code: &str) -> Response {
 
 fn refused(fake: &Fake, headers: &HeaderMap) -> Option<Response> {
     if fake.lock().down {
+        fake.change(|state| state.asked_while_down += 1);
         return Some(StatusCode::SERVICE_UNAVAILABLE.into_response());
     }
     let bearer = headers.get("authorization").and_then(|value| value.to_str().ok());

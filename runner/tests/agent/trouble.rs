@@ -286,3 +286,39 @@ async fn what_the_host_has_is_told_again_when_it_changes() {
     fake.change(|state| assert_eq!((told(state) - before, state.facts.disk_bytes), (1, 7 << 30)));
     runner.stop().await;
 }
+
+/// A copy of a state folder, or a runner that was away for longer than its lease: others may have the chunk by now.
+#[tokio::test]
+async fn what_was_taken_and_not_started_starts_only_if_the_server_still_counts_it() {
+    let (fake, engine, state) = (Fake::start().await, PretendEngine::new(), tempfile::tempdir().expect("dir"));
+    fake.joined(state.path()).await;
+    let runner = fake.run(state.path(), &engine);
+    engine.hold(Call::Create);
+    let part = |attempt: u64, name: &str| state.path().join(format!("attempts/{attempt}/{name}"));
+    for attempt in [1, 2] {
+        fake.offer(order(attempt, &[]));
+    }
+    let kept = async {
+        while ![1, 2].iter().all(|attempt| part(*attempt, "order.json").exists()) {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), kept).await.expect("both orders are kept");
+    runner.kill().await;
+    fake.change(|state| {
+        state.offers.remove(&2);
+        state.stops.insert(2, EndReason::RunnerLost);
+        state.down = true;
+    });
+
+    // Another engine, as on another machine: it knows nothing of either.
+    let engine = PretendEngine::new();
+    let runner = fake.run(state.path(), &engine);
+    fake.until("it asks a server that is down", |state| state.asked_while_down >= 5).await;
+    assert!(![1, 2].iter().any(|attempt| part(*attempt, "started.json").exists()), "started without being asked");
+    fake.change(|state| state.down = false);
+    let ended = fake.ended(2).await;
+    assert_eq!((ended.reason, ended.exit_code), (EndReason::RunnerLost, None), "{}", ended.message);
+    assert_eq!(fake.ended(1).await.reason, EndReason::Succeeded);
+    runner.stop().await;
+}
