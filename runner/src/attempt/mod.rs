@@ -58,7 +58,7 @@ pub struct Patience {
     pub drain: Duration,
     /// From the first unsent byte of output to its upload.
     pub flush: Duration,
-    /// The first wait after a failure; doubled up to 30 times as long.
+    /// The first wait after a failure; doubled up to 15 times as long, so that what was kept is there half a minute after a bad hour.
     pub retry: Duration,
 }
 
@@ -77,7 +77,7 @@ impl Default for Patience {
 impl Patience {
     /// The wait after so many failures in a row.
     pub fn after(&self, failures: u32) -> Duration {
-        self.retry * (1 << failures.min(5)).min(30)
+        self.retry * (1 << failures.min(4)).min(15)
     }
 }
 

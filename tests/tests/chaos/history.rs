@@ -134,16 +134,29 @@ impl History {
     }
 }
 
+/// So often the wait for progress may be in vain: a runner that met misfortune several times in a row tries again after a quarter of a
+/// minute, and the last chunk has nobody beside it who shows progress meanwhile.
+const QUIET_TIMES: u32 = 5;
+
 /// Waits as long as there is progress: the weather may be bad for long.
 async fn ended(lab: &Lab, job: JobId) -> Result<JobDetail> {
-    let mut done = 0;
+    let (mut done, mut quiet) = (0, 0);
     loop {
         let what = format!("more than {done} chunks of job {job} are done");
         let further = lab.client.eventually(&what, |client| async move {
             let detail = client.job(job).await?;
             Ok((detail.job.state.is_final() || detail.job.chunks.ended() > done).then_some(detail))
         });
-        let detail = further.await?;
+        let detail = match further.await {
+            Ok(detail) => detail,
+            Err(_) if quiet < QUIET_TIMES => {
+                quiet += 1;
+                eprintln!("job {job}: {done} chunks are done, and none more for long");
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
+        quiet = 0;
         if detail.job.state.is_final() {
             return Ok(detail);
         }
