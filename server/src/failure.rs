@@ -93,7 +93,7 @@ impl From<Refusal> for Failure {
             Refusal::StaleSeq => Failure::conflict("stale_seq", detail),
             Refusal::Cloned { .. } => Failure::conflict("cloned", detail),
             Refusal::NotEnded(_) => Failure::conflict("not_ended", detail),
-            Refusal::Ended(_) => Failure::conflict("ended", detail),
+            Refusal::Ended(_) | Refusal::EndedAsItWas(_) => Failure::conflict("ended", detail),
             Refusal::NoPlaces(_) => Failure::new(StatusCode::UNPROCESSABLE_ENTITY, "no_places", detail),
             Refusal::NotHeld(_) => Failure::conflict("not_held", detail),
             Refusal::StillRunning { .. } => Failure::conflict("still_running", detail),

@@ -168,6 +168,8 @@ pub enum Refusal {
     NotEnded(JobId),
     #[error("job {0} has ended")]
     Ended(JobId),
+    #[error("job {0} has ended, and its file tells what ran; submit the new file as a job of its own")]
+    EndedAsItWas(JobId),
     #[error("job {0} is not held; hold it first, so that nothing of it starts while it changes")]
     NotHeld(JobId),
     #[error(

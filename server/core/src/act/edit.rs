@@ -97,7 +97,7 @@ impl Grid {
 fn may_be_edited(row: &JobRow, new: &Submission, must_not_mix: bool) -> Result<(), Refusal> {
     let job = row.id;
     if row.state.is_final() {
-        return Err(Refusal::Ended(job));
+        return Err(Refusal::EndedAsItWas(job));
     }
     if !row.held {
         return Err(Refusal::NotHeld(job));
