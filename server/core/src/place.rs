@@ -9,6 +9,7 @@ use crate::event::{Millis, Start};
 use crate::grid::Grid;
 use crate::job::Job;
 use crate::needs::{Used, choose_gpus, misfit};
+use crate::planted::{Bug, planted};
 use crate::queue::{ClassId, StageKey};
 use crate::row::AttemptRow;
 use crate::runner::Runner;
@@ -113,7 +114,9 @@ impl Grid {
     /// The older stage comes first; within one, the chunk with the lower number, whatever it has grown to.
     fn comes_before(&self, (stage, class): (StageKey, ClassId), other: Option<(StageKey, ClassId)>) -> bool {
         let first = |class| self.jobs.get(&stage.0)?.stage(stage.1)?.ready_in(class).next();
-        other.is_none_or(|(other, of)| stage < other || (stage == other && first(class) < first(of)))
+        other.is_none_or(|(other, of)| {
+            (stage < other) != planted(Bug::NewestFirst) || (stage == other && first(class) < first(of))
+        })
     }
 
     /// `None` if a chunk of the class fits now; otherwise whether it never will.

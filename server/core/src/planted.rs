@@ -68,6 +68,10 @@ pub enum Bug {
     GoneStillWrites,
     /// Chunks whose outputs a rule took count beside those that run again.
     CountsWhatIsRemoved,
+    /// Of the jobs of one owner a newer one comes first.
+    NewestFirst,
+    /// Who had least comes first only by name.
+    SharesUnasked,
 }
 
 #[cfg(feature = "planted-bugs")]
@@ -76,7 +80,7 @@ mod switch {
     use std::cell::Cell;
 
     impl Bug {
-        pub const ALL: [Bug; 32] = [
+        pub const ALL: [Bug; 34] = [
             Bug::SessionUnchecked,
             Bug::SeqUnchecked,
             Bug::CloneAdmitted,
@@ -109,6 +113,8 @@ mod switch {
             Bug::DeletesWhatGoesOn,
             Bug::GoneStillWrites,
             Bug::CountsWhatIsRemoved,
+            Bug::NewestFirst,
+            Bug::SharesUnasked,
         ];
     }
 

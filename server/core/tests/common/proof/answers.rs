@@ -132,16 +132,18 @@ impl Proof {
             }
             self.uses.insert(id, (needs, start.gpus.clone()));
         }
-        if !fresh.is_empty() {
-            let current = self.current(rows);
-            self.limits(rows, &current, &fresh);
-        }
         let Some(heard) = self.runners.get_mut(&runner) else { return };
         let before = heard.live.len();
         heard.live.extend(orders.start.iter().map(|start| start.attempt));
         if heard.live.len() == before {
             return;
         }
+        if !fresh.is_empty() {
+            let current = self.current(rows);
+            self.limits(rows, &current, &fresh);
+            self.turns(now, rows, runner, &current, &fresh);
+        }
+        let Some(heard) = self.runners.get(&runner) else { return };
         let Some(Row::Runner(row)) = rows.get(Key::Runner(runner)) else { return };
         let (mut cpus, mut memory, mut gpus) = (0, 0, BTreeSet::new());
         for (id, (needs, devices)) in heard.live.iter().filter_map(|id| Some((id, self.uses.get(id)?))) {

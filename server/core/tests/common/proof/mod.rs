@@ -6,6 +6,7 @@ mod acts;
 mod answers;
 mod limits;
 mod rows;
+mod turns;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -45,12 +46,18 @@ pub struct Proof {
     released: BTreeSet<JobId>,
     /// Attempts that go on, by the rows on disk.
     current: limits::Current,
+    /// Jobs that have not ended, by the rows on disk.
+    unfinished: BTreeSet<JobId>,
+    /// Milli-cpu-milliseconds of owners, of attempts that are over.
+    used: BTreeMap<String, u64>,
     /// The job as it was before the event, where an act may only concern one in a certain state.
     was: Option<JobRow>,
     // Below: of this start of the server only.
     loaded: Millis,
     runners: BTreeMap<RunnerId, Heard>,
     offered: BTreeSet<AttemptId>,
+    /// When a chunk of a job last started.
+    started: BTreeMap<JobId, Millis>,
     /// Runners that were silent for longer than their lease when a tick of this batch came.
     silent: BTreeSet<RunnerId>,
     /// When a tick of this batch came.
@@ -116,6 +123,7 @@ impl Proof {
         self.loaded = now;
         self.runners.clear();
         self.offered.clear();
+        self.started.clear();
         self.silent.clear();
         self.all_silent = None;
         self.ticked = 0;

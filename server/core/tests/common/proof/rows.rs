@@ -37,7 +37,11 @@ impl Proof {
                     self.attempt(*id, before, row);
                     match row.ended {
                         None => _ = self.current.insert(*id, (row.chunk, row.runner)),
-                        Some(_) => _ = self.current.remove(id),
+                        Some(_) => {
+                            self.current.remove(id);
+                            let ms = row.ended_ms.unwrap_or(row.leased_ms).saturating_sub(row.leased_ms);
+                            self.note_use(&rows, *id, row.chunk, ms);
+                        }
                     }
                 }
                 (Key::Chunk(id), Some(Row::Chunk(row))) => {
@@ -74,6 +78,10 @@ impl Proof {
                 assert!(!fewer, "job {id} had {before} chunks succeeded, now {}", row.tally.succeeded);
                 self.job(row, edited.contains_key(id));
                 self.counts_what_is_there(row);
+                match row.state.is_final() {
+                    true => _ = self.unfinished.remove(id),
+                    false => _ = self.unfinished.insert(*id),
+                }
                 self.breaker(was, row, asked.contains(id), retried.contains(id));
             }
         }
@@ -83,6 +91,7 @@ impl Proof {
             self.ends.retain(|(id, _), _| !removed(*id));
             self.before_retry.retain(|id, _| !removed(id.job));
             self.deadlines.retain(|id, _| !removed(*id));
+            self.unfinished.retain(|id| !removed(*id));
             self.current.retain(|_, (chunk, _)| !removed(chunk.job));
         }
         let late = self.deadlines.iter().find(|(_, at)| **at <= self.ticked);
