@@ -1,8 +1,6 @@
 //! The end of an attempt: its row is closed, its chunk succeeds, fails or waits again; and the way back of one that was lost.
-use std::collections::BTreeSet;
-
 use dsg_schemas::api::ChunkState;
-use dsg_schemas::ids::{AttemptId, ChunkId, JobId, MAIN, RunnerId};
+use dsg_schemas::ids::{AttemptId, ChunkId, MAIN, RunnerId};
 use dsg_schemas::reason::{Blame, EndReason};
 use dsg_schemas::wire::Ended;
 
@@ -13,60 +11,6 @@ use crate::grid::Grid;
 use crate::planted::{Bug, planted};
 use crate::row::{AttemptRow, Failure, FirstChunks, Stopped};
 
-/// Failures of the grid's own in a row, after which a runner gets a rest.
-const SICK_AFTER: u32 = 3;
-/// How long the rest is; doubled each time up to the last.
-const REST_MS: [Millis; 5] = [60_000, 120_000, 240_000, 480_000, 960_000];
-
-/// What went wrong on a runner lately through the grid's fault (a user's failure never counts); memory only.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Sickness {
-    in_a_row: u32,
-    jobs: BTreeSet<JobId>,
-    rests: usize,
-    until: Millis,
-    last: String,
-}
-
-impl Sickness {
-    pub fn why(&self, now: Millis) -> Option<String> {
-        (now < self.until).then(|| {
-            let seconds = (self.until - now).div_ceil(1000);
-            format!(
-                "rests for {seconds} s after {} failures of its own in a row; the last: {}",
-                self.in_a_row, self.last
-            )
-        })
-    }
-
-    /// It had its rest and has done nothing well since: one attempt at a time shows whether it is fit again.
-    pub fn is_on_trial(&self) -> bool {
-        self.rests > 0
-    }
-
-    fn note(&mut self, now: Millis, job: JobId, starts_elsewhere: bool, reason: EndReason, message: &str) {
-        match reason {
-            EndReason::PullFailed
-            | EndReason::EngineError
-            | EndReason::GpuError
-            | EndReason::DiskFull
-            | EndReason::Refused => {
-                self.in_a_row += 1;
-                self.jobs.insert(job);
-                self.last = if message.is_empty() { reason.to_string() } else { format!("{reason}: {message}") };
-                // One job alone may be the cause itself (an image that no registry has), unless it starts elsewhere.
-                let blamed = self.jobs.len() >= 2 || starts_elsewhere;
-                if self.in_a_row >= SICK_AFTER && blamed && now >= self.until {
-                    self.until = now + REST_MS[self.rests.min(REST_MS.len() - 1)];
-                    self.rests += 1;
-                }
-            }
-            EndReason::RunnerLost | EndReason::Evicted | EndReason::Cancelled => {}
-            _ => *self = Sickness::default(),
-        }
-    }
-}
-
 impl Grid {
     /// A runner (or the server in its place) says that an attempt is over; the runner holds it no more.
     pub(crate) fn attempt_ended(&mut self, now: Millis, id: AttemptId, ended: Ended) {
@@ -74,9 +18,7 @@ impl Grid {
         let (was, mut row) = (live.standing, live.row);
         let job = self.jobs.get(&row.chunk.job);
         let elsewhere = job.is_some_and(|job| job.started_on.iter().any(|runner| *runner != row.runner));
-        if let Some(runner) = self.runners.get_mut(&row.runner) {
-            runner.sick.note(now, row.chunk.job, elsewhere, ended.reason, &ended.message);
-        }
+        self.note_sickness(now, &row, elsewhere, &ended);
         match was {
             Standing::Current => {
                 let ended = self.with_required_outputs(&row, ended);

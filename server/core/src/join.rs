@@ -33,6 +33,7 @@ impl Grid {
             facts: Facts::default(),
             drain: false,
             joined_ms: now,
+            sick: Default::default(),
         };
         self.runners.insert(id, Runner::new(row, self.lease, now));
         self.changes.runners.insert(id);

@@ -31,6 +31,7 @@ pub mod row;
 mod runner;
 mod share;
 mod shift;
+mod sick;
 mod submit;
 mod sync;
 mod tick;

@@ -51,7 +51,10 @@ impl Grid {
         let mut grid = Grid { meta: rows.meta.take().unwrap_or_default(), ..Grid::default() };
         grid.queue.shares_mut().load(now, std::mem::take(&mut rows.owners));
         grid.next_session = grid.meta.next_session;
-        for row in std::mem::take(&mut rows.runners) {
+        for mut row in std::mem::take(&mut rows.runners) {
+            if planted(Bug::SicknessForgotten) {
+                row.sick = Default::default();
+            }
             let heard = if planted(Bug::NoGraceAfterStart) { 0 } else { now };
             grid.runners.insert(row.id, Runner::new(row, grid.lease, heard));
         }

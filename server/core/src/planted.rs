@@ -72,6 +72,12 @@ pub enum Bug {
     NewestFirst,
     /// Who had least comes first only by name.
     SharesUnasked,
+    /// A start of the server takes every runner for healthy.
+    SicknessForgotten,
+    /// That a runner is sick is not written.
+    SicknessUnwritten,
+    /// A runner that has to rest gets chunks.
+    SickGetsWork,
 }
 
 #[cfg(feature = "planted-bugs")]
@@ -80,7 +86,7 @@ mod switch {
     use std::cell::Cell;
 
     impl Bug {
-        pub const ALL: [Bug; 34] = [
+        pub const ALL: [Bug; 37] = [
             Bug::SessionUnchecked,
             Bug::SeqUnchecked,
             Bug::CloneAdmitted,
@@ -115,6 +121,9 @@ mod switch {
             Bug::CountsWhatIsRemoved,
             Bug::NewestFirst,
             Bug::SharesUnasked,
+            Bug::SicknessForgotten,
+            Bug::SicknessUnwritten,
+            Bug::SickGetsWork,
         ];
     }
 

@@ -1,5 +1,5 @@
 //! Exactly what is stored. Serialised forms are frozen forms: a new field has a default, and a test reads yesterday's rows.
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use dsg_schemas::api::{HoldReason, JobState, Tally};
@@ -319,6 +319,23 @@ pub struct RunnerRow {
     /// A person's drain.
     pub drain: bool,
     pub joined_ms: u64,
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub sick: Sickness,
+}
+
+/// What went wrong on a runner lately through the grid's fault; a user's failure never counts.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sickness {
+    /// Such failures since an attempt last ended otherwise.
+    pub in_a_row: u32,
+    /// Of which jobs they were; not more than are needed to tell.
+    pub jobs: BTreeSet<JobId>,
+    /// Rests since then: each is longer than the one before.
+    pub rests: u32,
+    /// When the last of them began.
+    pub since_ms: u64,
+    /// The last failure, in words.
+    pub last: String,
 }
 
 /// The latest moment that any of these rows speaks of as past. A server whose clock starts behind it would see time go back.
@@ -327,7 +344,7 @@ pub fn latest_ms<'r>(rows: impl IntoIterator<Item = &'r Row>) -> u64 {
         Row::Job(row) => [Some(row.submitted_ms), row.started_ms, row.ended_ms, row.released_ms.max(row.retried_ms)],
         Row::Chunk(row) => [Some(row.waiting_since_ms), row.ended_ms, None, None],
         Row::Attempt(row) => [Some(row.leased_ms), row.started_ms, row.ended_ms, None],
-        Row::Runner(row) => [Some(row.joined_ms), None, None, None],
+        Row::Runner(row) => [Some(row.joined_ms), Some(row.sick.since_ms), None, None],
         Row::Owners(rows) => [rows.values().map(|row| row.at_ms).max(), None, None, None],
         Row::Meta(_) | Row::Spec(_) | Row::Block(_) => [None; 4],
     };

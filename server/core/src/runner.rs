@@ -29,8 +29,6 @@ pub(crate) struct Runner {
     /// until they are gone.
     pub strangers: u64,
     pub load: Load,
-    /// What went wrong here lately through the grid's fault.
-    pub sick: crate::ended::Sickness,
 }
 
 /// How long a runner may be silent before its chunks wait again.
@@ -61,7 +59,6 @@ impl Runner {
             no_more: None,
             strangers: 0,
             load: Load::default(),
-            sick: Default::default(),
         }
     }
 
@@ -92,7 +89,7 @@ impl Runner {
         if self.row.drain {
             return (RunnerState::Draining, "drained by a person; undrain it to give it work again".to_owned());
         }
-        if let Some(why) = self.sick.why(now) {
+        if let Some(why) = self.row.sick.why(now) {
             return (RunnerState::Blocked, why);
         }
         if self.strangers > 0 {
@@ -108,7 +105,7 @@ impl Runner {
 
     /// Attempts that it may hold at most.
     pub fn most_holds(&self) -> usize {
-        if self.sick.is_on_trial() { 1 } else { HOLDS }
+        if self.row.sick.is_on_trial() { 1 } else { HOLDS }
     }
 }
 
@@ -127,6 +124,11 @@ impl Grid {
         let current = runner.holds.iter().filter_map(|id| self.attempts.get(id));
         let any = current.into_iter().any(|live| live.standing == Standing::Current);
         any.then(|| runner.heard.saturating_add(runner.lease.0 + 1))
+    }
+
+    /// What is to be remembered of all runners.
+    pub fn runner_rows(&self) -> impl Iterator<Item = &RunnerRow> {
+        self.runners.values().map(|runner| &runner.row)
     }
 
     /// All runners as people see them.

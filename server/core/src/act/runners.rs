@@ -13,10 +13,9 @@ use crate::row::Key;
 
 impl Grid {
     pub(super) fn drain(&mut self, id: RunnerId, drain: bool) -> Result<Acted, Refusal> {
+        self.take_for_healthy(id);
         let runner = self.runners.get_mut(&id).ok_or(Refusal::UnknownRunner(id))?;
         let name = runner.row.name.clone();
-        // A person who gives a sick runner work again knows better.
-        runner.sick = Default::default();
         self.changes.work_available = true;
         if runner.row.drain == drain {
             return acted(0, format!("{name} is {} already", if drain { "draining" } else { "taking work" }));

@@ -104,7 +104,7 @@ impl Grid {
 
 fn on_trial_or_full(runner: &Runner) -> String {
     let holds = crate::job::counted(runner.holds.len() as u64, "attempt");
-    match runner.sick.is_on_trial() {
+    match runner.row.sick.is_on_trial() {
         true => "is tried with one attempt at a time, because those before it failed through its own fault".to_owned(),
         false => format!("holds {holds}, and more are not given to one runner"),
     }

@@ -1,25 +1,34 @@
 //! People who replace the job files of held jobs, and rules that take what ended jobs left.
+use std::collections::BTreeSet;
+
 use dsg_core::row::JobRow;
-use dsg_core::{Act, Edit, Event, Expire, Expired, Millis, StagePolicy, Submission};
+use dsg_core::{Act, Edit, Event, Expire, Expired, Millis, Row, StagePolicy, Submission};
 use dsg_schemas::api::{Act as PersonsAct, Retries};
+use dsg_schemas::ids::JobId;
 
 use crate::dice::Dice;
 use crate::people;
 use crate::world::{Request, World};
 
 impl World {
-    /// Of a job that is held and rests, if there is one; else of any, which is held for it.
+    /// Of a job that rests, best of one whose lost attempts may come back; else of any. It is held for that if it is not.
     pub fn edit(&mut self) {
         let goes_on = |row: &&JobRow| !row.state.is_final();
-        let rests = |row: &&JobRow| row.held && row.tally.active() + row.gather_tally.active() == 0;
+        let rests = |row: &&JobRow| row.tally.active() + row.gather_tally.active() == 0;
+        let returning: BTreeSet<JobId> = self.shell.disk.rows.values().filter_map(may_return).collect();
         let mut jobs: Vec<&JobRow> = self.shell.disk.jobs().filter(goes_on).collect();
-        if self.dice.percent(85) && jobs.iter().any(rests) {
-            jobs.retain(rests);
+        if self.dice.percent(40) && jobs.iter().any(|row| rests(row) && returning.contains(&row.id)) {
+            jobs.retain(|row| rests(row) && returning.contains(&row.id));
+        } else if self.dice.percent(85) && jobs.iter().any(|row| rests(row) && row.held) {
+            jobs.retain(|row| rests(row) && row.held);
         }
         let Some(row) = self.dice.one_of(&jobs).cloned() else { return };
         let job = row.id;
         if !row.held && self.dice.percent(80) {
-            return self.person(PersonsAct::Hold { job });
+            self.person(PersonsAct::Hold { job });
+            if !rests(&&row) {
+                return;
+            }
         }
         let edit = Edit {
             who: "mara".to_owned(),
@@ -59,6 +68,14 @@ impl World {
     fn later(&mut self, most: Millis, event: Event) {
         let at = self.now + self.dice.below(most);
         self.requests.push(Request { at, host: None, life: 0, event });
+    }
+}
+
+/// The job of an attempt that is lost and may come back.
+fn may_return(row: &Row) -> Option<JobId> {
+    match row {
+        Row::Attempt(row) if row.may_return => Some(row.chunk.job),
+        _ => None,
     }
 }
 

@@ -24,6 +24,8 @@ pub struct Host {
     /// It speaks again then, or earlier if something happens.
     pub speaks_at: Millis,
     pub no_more: bool,
+    /// Until then nothing can be pulled there.
+    pub sick_until: Millis,
     pub containers: BTreeMap<AttemptId, Container>,
     /// Its clock runs so many times as fast, in percent.
     pub drift: u64,
@@ -67,6 +69,7 @@ impl Host {
             down_until: 0,
             speaks_at: 0,
             no_more: false,
+            sick_until: 0,
             containers: BTreeMap::new(),
             drift: dice.one_of(&[100, 100, 101, 50, 200, 100_000]).unwrap_or(100),
             dead: false,
@@ -135,6 +138,7 @@ impl Host {
                 // Every fourth job is one that its user got wrong.
                 let wrong = start.chunk.job.0.is_multiple_of(4) && dice.percent(60);
                 let outcome = match dice.below(100) {
+                    _ if self.sick_until > now => EndReason::PullFailed,
                     _ if wrong => EndReason::Exit,
                     0..8 if faults => EndReason::PullFailed,
                     8..18 => EndReason::Exit,

@@ -111,6 +111,7 @@ impl World {
                 self.hosts.push(copy);
             }
             23..27 => self.report_what_is_over(index),
+            27..30 => self.hosts[index].sick_until = until,
             _ => {}
         }
     }
@@ -256,6 +257,7 @@ impl World {
                 continue;
             }
             host.no_more = false;
+            host.sick_until = 0;
             host.down_until = host.down_until.min(self.now);
             host.speaks_at = host.speaks_at.min(self.now + 10_000);
         }

@@ -13,6 +13,7 @@ pub struct Seen {
     pub deaths: u64,
     pub copies_refused: u64,
     pub jobs: u64,
+    pub rests: u64,
     pub edits: u64,
     pub expired: u64,
     /// Of earlier lives, back in memory.
@@ -34,7 +35,7 @@ impl Seen {
         few.map(|(name, _)| name).collect()
     }
 
-    fn counts_mut(&mut self) -> [(&'static str, &mut u64); 17] {
+    fn counts_mut(&mut self) -> [(&'static str, &mut u64); 18] {
         let Seen {
             events,
             starts,
@@ -48,6 +49,7 @@ impl Seen {
             deaths,
             copies_refused,
             jobs,
+            rests,
             edits,
             expired,
             rows_loaded,
@@ -67,6 +69,7 @@ impl Seen {
             ("deaths of hosts", deaths),
             ("copies refused", copies_refused),
             ("jobs", jobs),
+            ("rests of sick runners", rests),
             ("edits", edits),
             ("expired", expired),
             ("rows of earlier lives loaded", rows_loaded),

@@ -106,6 +106,7 @@ impl World {
         let lost = |row: &&Row| matches!(row, Row::Job(row) if row.failures.contains_key(&EndReason::RunnerLost));
         self.seen.lost = self.shell.disk.rows.values().filter(lost).count() as u64;
         self.seen.successes = self.shell.proof.successes;
+        self.seen.rests = self.shell.proof.rests;
         self.seen.simulated_s = self.now / 1000;
         (self.seen.rows_loaded, self.seen.blocks_loaded) = (self.shell.rows_loaded, self.shell.blocks_loaded);
     }

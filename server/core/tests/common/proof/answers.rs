@@ -142,6 +142,7 @@ impl Proof {
             let current = self.current(rows);
             self.limits(rows, &current, &fresh);
             self.turns(now, rows, runner, &current, &fresh);
+            self.spared(now, rows, runner);
         }
         let Some(heard) = self.runners.get(&runner) else { return };
         let Some(Row::Runner(row)) = rows.get(Key::Runner(runner)) else { return };
@@ -155,6 +156,15 @@ impl Proof {
         }
         assert!(cpus <= row.facts.cpus_milli, "{} runs {cpus} of {} milli-cpus", row.name, row.facts.cpus_milli);
         assert!(memory <= row.facts.memory_bytes, "{} uses {memory} of {} bytes", row.name, row.facts.memory_bytes);
+    }
+
+    /// By its row, also one of before a restart, a runner that started something does not rest, and holds no more than it may on trial.
+    fn spared(&self, now: Millis, rows: &Rows, runner: RunnerId) {
+        let Some(Row::Runner(row)) = rows.get(Key::Runner(runner)) else { return };
+        let (name, until) = (&row.name, row.sick.rests_until());
+        assert!(until <= now, "{name} gets work at {now} and rests until {until}");
+        let live = self.runners.get(&runner).map_or(0, |heard| heard.live.len());
+        assert!(live <= 1 || !row.sick.is_on_trial(), "{name} is on trial and has {live} attempts");
     }
 
     /// Called when an answer goes out, after its commit: it must still be true after a power cut.

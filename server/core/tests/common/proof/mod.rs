@@ -34,6 +34,8 @@ pub struct Proof {
     /// The newest session that anybody was told of.
     newest_session: SessionId,
     pub successes: u64,
+    /// Runners that failed so often that they got a rest.
+    pub rests: u64,
     /// When jobs that have not ended must have.
     deadlines: BTreeMap<JobId, Millis>,
     removed_jobs: BTreeSet<JobId>,
@@ -175,6 +177,8 @@ impl Proof {
             entries.into_iter().map(|entry| (entry.first, entry.waiting, entry.priority, entry.needs)).collect()
         };
         assert_eq!(order(live), order(loaded), "the queue after a restart");
+        let rows = |grid: &Grid| -> Vec<_> { grid.runner_rows().cloned().collect() };
+        assert_eq!(rows(live), rows(loaded), "the runners after a restart");
         let mut effects = Effects::default();
         loaded.apply(now, Event::Tick, &mut effects).expect("a tick");
         assert!(effects.rows.is_empty(), "a restart alone changes {:?}", effects.rows);

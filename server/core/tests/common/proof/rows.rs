@@ -66,6 +66,13 @@ impl Proof {
                     }
                     self.chunk(&rows, row, retried.contains(&id.job), edited.contains_key(&id.job));
                 }
+                (Key::Runner(_), Some(Row::Runner(row))) => {
+                    let rests = match disk.rows.get(key) {
+                        Some(Row::Runner(before)) => before.sick.rests,
+                        _ => 0,
+                    };
+                    self.rests += u64::from(row.sick.rests > rests);
+                }
                 (Key::Runner(id), None) => _ = self.removed_runners.insert(*id),
                 _ => {}
             }

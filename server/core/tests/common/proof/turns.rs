@@ -131,7 +131,7 @@ fn next_needs<'a>(
     let tried = row.is_some_and(|row| !row.failed_on.is_empty());
     let since = [Some(job.submitted_ms), job.released_ms, job.retried_ms, row.map(|row| row.waiting_since_ms)];
     let since = since.into_iter().flatten().max()?.max(row.and_then(|row| row.not_before_ms).unwrap_or(0));
-    let avoids = tried && retry.avoid_failed_runners;
+    let avoids = tried && retry.avoid_failed_runners || row.is_some_and(|row| row.refused.is_some());
     (now > since + LEFT_MS && !avoids).then_some(needs)
 }
 
