@@ -313,7 +313,7 @@ impl Play {
             _ => Expired::Job,
         };
         let ended_ms = match self.shell.disk.rows.get(&Key::Job(job)) {
-            Some(Row::Job(row)) => row.ended_ms.unwrap_or_default() - u64::from(words.has("stale")),
+            Some(Row::Job(row)) => row.ended_ms.unwrap_or_default().saturating_sub(words.has("stale").into()),
             _ => 0,
         };
         let why = "older than 30d".to_owned();

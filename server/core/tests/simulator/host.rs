@@ -143,7 +143,7 @@ impl Host {
                     0..8 if faults => EndReason::PullFailed,
                     8..18 => EndReason::Exit,
                     18..20 if faults => EndReason::Evicted,
-                    20..22 => EndReason::Oom,
+                    20..25 => EndReason::Oom,
                     _ => EndReason::Succeeded,
                 };
                 Container {

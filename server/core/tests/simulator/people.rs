@@ -26,11 +26,12 @@ pub fn stage(dice: &mut Dice, chunks: u32) -> StagePolicy {
         delay: None,
         scale: Some(Scale { memory: Some(1.5), run: None }),
     };
+    let memory_bytes = (1 + dice.below(4)) << 30;
     StagePolicy {
         chunks,
         needs: Needs {
             cpus_milli: 500 * (1 + dice.below(8)),
-            memory_bytes: (1 + dice.below(4)) << 30,
+            memory_bytes,
             gpus: if dice.percent(25) { 1 + dice.below(2) as u32 } else { 0 },
             ..Needs::default()
         },
@@ -47,7 +48,7 @@ pub fn stage(dice: &mut Dice, chunks: u32) -> StagePolicy {
         parallelism: dice.percent(25).then(|| 1 + dice.below(4) as u32),
         per_runner: dice.percent(25).then(|| 1 + dice.below(2) as u32),
         run_timeout_ms: None,
-        max_memory_bytes: dice.percent(50).then_some(8 << 30),
+        max_memory_bytes: dice.percent(50).then(|| memory_bytes + (dice.below(4) << 29)),
         queue_timeout_ms: dice.percent(15).then(|| 30_000 + dice.below(200_000)),
         required_outputs: Vec::new(),
         breaker: Breaker {

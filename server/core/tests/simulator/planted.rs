@@ -60,7 +60,8 @@ fn every_planted_bug_is_found() {
 /// Its scenario fails where the seed did with the bug, and does not fail without.
 #[test]
 fn the_scenario_of_a_failure_shows_it() {
-    for bug in [Bug::RetryIsFree, Bug::FenceDropped, Bug::StoppedChunksStart] {
+    let with_all_words = [Bug::EditMixesWork, Bug::CountsWhatIsRemoved];
+    for bug in [Bug::RetryIsFree, Bug::FenceDropped, Bug::StoppedChunksStart].into_iter().chain(with_all_words) {
         let failure = find(&format!("{bug:?}"), &|_| plant(Some(bug))).expect("it is found");
         plant(Some(bug));
         let steps = shrink(&failure.steps, &failure.fault);
