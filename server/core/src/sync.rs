@@ -103,6 +103,10 @@ impl Grid {
     fn progress(&mut self, now: Millis, id: AttemptId, state: ChunkState, started: Option<Millis>, note: String) {
         let Some(live) = self.attempts.get_mut(&id) else { return };
         live.note = note;
+        if matches!(live.standing, Standing::Stopping { fenced: true, .. }) {
+            // Its job may be deleted: a row of it would be there for ever.
+            return;
+        }
         // What was stopped before anybody heard that it runs did not start after its end.
         let started = started.filter(|_| live.row.ended.is_none());
         let news = !live.row.seen || (live.row.started_ms.is_none() && started.is_some());
