@@ -92,11 +92,14 @@ impl Demo {
         Ok(Demo { keyboard: child.stdin.take(), child, screen, said: Vec::new() })
     }
 
-    /// `script` gives it a real terminal; what is written to its stdin is typed there.
+    /// `script` gives it a real terminal; what is written to its stdin is typed there. Whoever runs the tests in the background has
+    /// Ctrl-C ignored in all that they start, and a shell cannot trap what it was started to ignore: `env` takes that back.
     pub fn on_a_terminal(engine: &Engine, arguments: &[&str]) -> Result<Demo> {
-        let mut command = command(engine, "script");
+        let mut command = command(engine, "env");
         let line = [&[SCRIPT], arguments].concat().join(" ");
-        command.args(["--quiet", "--return", "--flush", "--command", &line, "/dev/null"]).stdin(Stdio::piped());
+        command
+            .args(["--default-signal=INT", "script", "--quiet", "--return", "--flush", "--command", &line, "/dev/null"])
+            .stdin(Stdio::piped());
         Demo::of(command)
     }
 
