@@ -117,7 +117,7 @@ impl<'n, 't> Section<'n, 't> {
     }
 
     pub fn truth(&self, key: &'static str) -> Option<bool> {
-        self.read(key, "true or false", DeValue::as_bool_value)
+        self.read(key, "true or false", |value| value.as_bool().map(Ok))
     }
 
     pub fn cores(&self, key: &'static str, least: f64) -> Option<u64> {
@@ -277,14 +277,4 @@ fn number(value: &DeValue<'_>) -> Option<f64> {
         _ => return None,
     };
     text.parse().ok()
-}
-
-trait Truth {
-    fn as_bool_value(&self) -> Option<Result<bool, String>>;
-}
-
-impl Truth for DeValue<'_> {
-    fn as_bool_value(&self) -> Option<Result<bool, String>> {
-        self.as_bool().map(Ok)
-    }
 }
