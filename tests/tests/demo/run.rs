@@ -93,10 +93,11 @@ impl Demo {
     }
 
     /// `script` gives it a real terminal; what is written to its stdin is typed there. Whoever runs the tests in the background has
-    /// Ctrl-C ignored in all that they start, and a shell cannot trap what it was started to ignore: `env` takes that back.
+    /// Ctrl-C ignored in all that they start, and a shell cannot trap what it was started to ignore: `env` takes that back. And the
+    /// shell by which `script` starts it must not stay: dash would, die of the Ctrl-C itself and end with 130 whatever the demo says.
     pub fn on_a_terminal(engine: &Engine, arguments: &[&str]) -> Result<Demo> {
         let mut command = command(engine, "env");
-        let line = [&[SCRIPT], arguments].concat().join(" ");
+        let line = [&["exec", SCRIPT], arguments].concat().join(" ");
         command
             .args(["--default-signal=INT", "script", "--quiet", "--return", "--flush", "--command", &line, "/dev/null"])
             .stdin(Stdio::piped());
