@@ -54,7 +54,7 @@ impl Proof {
                     std::cmp::Ordering::Greater => true,
                     std::cmp::Ordering::Less => false,
                     std::cmp::Ordering::Equal if other.owner == job.owner => other.id < job.id,
-                    std::cmp::Ordering::Equal => has(job) > has(other) + self.past(now, rows, current, &other.owner),
+                    std::cmp::Ordering::Equal => has(job) > has(other) + self.past(now, rows, &other.owner),
                 };
                 let why = if other.owner == job.owner { "is older or more urgent" } else { "is of one who has less" };
                 assert!(!comes_first, "{chunk} starts, and a chunk of job {}, which {why}, could have", other.id);
@@ -86,11 +86,17 @@ impl Proof {
     }
 
     /// What an owner had on average, in milli-cpus: at most.
-    fn past(&self, now: Millis, rows: &Rows, current: &Current, owner: &str) -> u64 {
-        let ours = current.iter().filter(|(_, (chunk, _))| rows.owner(*chunk).is_some_and(|of| of == owner));
-        let running = ours.filter_map(|(id, _)| {
-            let (needs, _) = self.uses.get(id)?;
-            Some(needs.cpus_milli * now.saturating_sub(rows.attempt(*id)?.leased_ms))
+    fn past(&self, now: Millis, rows: &Rows, owner: &str) -> u64 {
+        // Those that end with this batch as well: what they used is not among `used` before it is committed.
+        let of_batch = rows.1.rows.keys().filter_map(|key| match key {
+            Key::Attempt(id) => Some(*id),
+            _ => None,
+        });
+        let open: BTreeSet<AttemptId> = self.current.keys().copied().chain(of_batch).collect();
+        let running = open.into_iter().filter_map(|id| {
+            let (attempt, (needs, _)) = rows.attempt(id).zip(self.uses.get(&id))?;
+            rows.owner(attempt.chunk).filter(|of| *of == owner)?;
+            Some(needs.cpus_milli * now.saturating_sub(attempt.leased_ms))
         });
         let used = self.used.get(owner).copied().unwrap_or(0) + running.sum::<u64>();
         (used as f64 * std::f64::consts::LN_2 / HALF_LIFE_MS as f64) as u64 + 1
