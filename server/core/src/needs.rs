@@ -119,7 +119,8 @@ pub(crate) fn misfit(name: &str, facts: &Facts, used: &Used, needs: &Needs, rule
 
 /// How many chunks with these needs there is room for, where there is room for one at all.
 pub(crate) fn fits(facts: &Facts, used: &Used, needs: &Needs) -> u64 {
-    let gpus = facts.gpus.iter().filter(|gpu| gpu_fits(gpu, needs) && !used.gpus.contains(&gpu.uuid)).count() as u64;
+    let is_free = |gpu: &&Gpu| needs.gpus > 0 && gpu_fits(gpu, needs) && !used.gpus.contains(&gpu.uuid);
+    let gpus = facts.gpus.iter().filter(is_free).count() as u64;
     let times = [
         (facts.cpus_milli.saturating_sub(used.cpus_milli), needs.cpus_milli),
         (facts.memory_bytes.saturating_sub(used.memory_bytes), needs.memory_bytes),
@@ -162,6 +163,9 @@ fn gpu_misfit(facts: &Facts, used: &Used, needs: &Needs) -> Option<Misfit> {
 
 /// The very devices for a chunk that fits: the smallest that will do, so that large ones stay free for those who need them.
 pub(crate) fn choose_gpus(facts: &Facts, used: &Used, needs: &Needs) -> Vec<String> {
+    if needs.gpus == 0 {
+        return Vec::new();
+    }
     let is_free = |gpu: &Gpu| !used.gpus.contains(&gpu.uuid) || planted(Bug::GpuGivenTwice);
     let mut free: Vec<&Gpu> = facts.gpus.iter().filter(|gpu| gpu_fits(gpu, needs) && is_free(gpu)).collect();
     free.sort_by_key(|gpu| (gpu.memory_bytes, gpu.index));

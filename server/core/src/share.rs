@@ -88,7 +88,7 @@ impl Shares {
     /// An attempt becomes current (`more`), or is no longer.
     pub fn count(&mut self, name: &str, needs: &Needs, more: bool) {
         self.fold(name);
-        let owner = self.owners.entry(name.to_owned()).or_default();
+        let Some(owner) = self.owners.get_mut(name) else { return };
         let Holds { cpus_milli, gpus } = &mut owner.holds;
         let change = |value: &mut u64, by: u64| {
             *value = if more { value.saturating_add(by) } else { value.saturating_sub(by) };

@@ -69,12 +69,12 @@ struct End {
 const POINT_BYTES: u64 = 16 << 10;
 
 impl Log {
-    /// What the files say. `home` is the folder that this attempt shares with others.
-    pub fn open(home: &Path, attempt: u64, pack: &Pack, caps: Caps) -> Result<Log, LogError> {
+    /// What the files say. `home` is the folder that this attempt shares with others; without `may_be_live` there is none of its own.
+    pub fn open(home: &Path, attempt: u64, pack: &Pack, may_be_live: bool, caps: Caps) -> Result<Log, LogError> {
         let folder = home.join(attempt.to_string());
         let (place, segments, tip) = (Place::Nowhere, Vec::new(), Tip::default());
         let mut log = Log { folder, attempt, caps, place, segments, tip, points: Vec::new(), closed: false };
-        let is_live = log.folder.is_dir();
+        let is_live = may_be_live && log.folder.is_dir();
         if let Some(packed) = pack.find(attempt) {
             log.take_packed(packed)?;
         }

@@ -3,6 +3,7 @@
 //! One attempt is a folder of segments of about 1 MiB; the first eight stay, of the rest the newest 24 stay. Each segment
 //! begins with the state in which it found the log (line number, offsets, unfinished lines), so that reading can begin at
 //! any of them. Short logs end in a pack that a thousand attempts share.
+mod folders;
 mod follow;
 mod lines;
 mod list;

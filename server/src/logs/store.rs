@@ -10,6 +10,7 @@ use dsg_schemas::ids::AttemptId;
 use dsg_schemas::wire::log::{LogAnswer, LogHave, Piece};
 use tokio::sync::watch;
 
+use super::folders::Folders;
 use super::log::{Caps, Closed, Log, Place, sync};
 use super::pack::Pack;
 use super::recent::Recent;
@@ -82,9 +83,11 @@ struct Written {
     logs: BTreeMap<u64, LogHave>,
 }
 
-/// The pack of a folder. `synced` is locked before `pack`, and never while `pack` is held.
+/// What the attempts of a folder share. `synced` is locked before `pack`, and never while `pack` is held. Who makes a folder holds
+/// this until it is there: what nobody holds may be forgotten, and is then what lies on disk.
 #[derive(Default)]
 struct Shared {
+    folders: Folders,
     pack: Mutex<Option<Pack>>,
     /// The pack is on disk up to here.
     synced: Mutex<u64>,
@@ -121,6 +124,9 @@ impl LogStore {
         disk::room(&self.0.root, pieces.iter().map(|piece| piece.bytes.len() as u64).sum())
             .map_err(|_| LogError::DiskFull)?;
         let mut written = Vec::new();
+        let home = attempt.0 / SHARED;
+        let shared = self.0.packs.get(home);
+        shared.folders.expect(&self.home(home), attempt.0)?;
         let have = self.change(attempt, |log| log.append(pieces, &mut written))?;
         if !written.is_empty() {
             {
@@ -164,6 +170,10 @@ impl LogStore {
             let home = attempt.0 / SHARED;
             let shared = self.0.packs.get(home);
             let (closed, end) = self.change(*attempt, |log| {
+                if log.tip.have() != *wrote {
+                    // That bytes are lost is written down.
+                    shared.folders.expect(&self.home(home), attempt.0)?;
+                }
                 self.with_pack(home, &shared, |pack| Ok((log.close(*wrote, now_ms, pack)?, pack.bytes())))
             })?;
             if let Closed::Packed(folder) = closed {
@@ -291,10 +301,10 @@ impl LogStore {
         let mut log = match place.take() {
             Some(log) => log,
             None => {
-                let home = attempt.0 / SHARED;
-                self.with_pack(home, &self.0.packs.get(home), |pack| {
-                    Log::open(&self.home(home), attempt.0, pack, self.0.caps)
-                })?
+                let (home, path) = (attempt.0 / SHARED, self.home(attempt.0 / SHARED));
+                let shared = self.0.packs.get(home);
+                let may_be_live = shared.folders.may_have(&path, attempt.0)?;
+                self.with_pack(home, &shared, |pack| Log::open(&path, attempt.0, pack, may_be_live, self.0.caps))?
             }
         };
         // After an error memory may be ahead of the files: the next one reads them again.

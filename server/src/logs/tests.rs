@@ -295,6 +295,22 @@ fn many_short_logs_share_a_file_and_may_go_on_or_be_removed() {
     assert_eq!(files("."), 0);
 }
 
+/// Whether an attempt has a folder is known from one listing of its home, and from what was made since.
+#[test]
+fn a_log_that_began_after_its_home_was_listed_is_found_when_memory_has_forgotten_it() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let logs = store(dir.path(), WIDE);
+    assert_eq!(logs.have(ONE).expect("reads"), LogHave::default());
+    let live = AttemptId(2);
+    write(&logs, live, Stream::Stdout, 0, b"a line\n");
+    for other in 1000..6000 {
+        logs.have(AttemptId(other)).expect("reads");
+    }
+    assert_eq!(raw(&logs, live, None), b"a line\n");
+    write(&logs, live, Stream::Stdout, 7, b"another\n");
+    assert_eq!(raw(&logs, live, None), b"a line\nanother\n");
+}
+
 #[test]
 fn a_crash_between_packing_and_removing_loses_and_doubles_nothing() {
     let dir = tempfile::tempdir().expect("a folder");

@@ -47,19 +47,18 @@ impl Changes {
     fn steps(&self) -> Result<Vec<u8>, Trouble> {
         let mut steps = Steps::default();
         for (key, row) in &self.rows {
-            let bytes = row.as_ref().map(encode).transpose();
-            let bytes = bytes.map_err(|source| Trouble::Row { row: format!("{key:?}"), source })?;
-            let bytes = bytes.as_deref();
-            match *key {
-                Key::Meta => steps.put(META, &META_COUNTERS, bytes),
-                Key::Owners => steps.put(META, &META_OWNERS, bytes),
-                Key::Job(job) => steps.put(JOBS, &job.0, bytes),
-                Key::Spec(job) => steps.put(SPECS, &job.0, bytes),
-                Key::Block(job, stage, block) => steps.put(BLOCKS, &(job.0, stage, block), bytes),
-                Key::Chunk(id) => steps.put(CHUNKS, &(id.job.0, id.stage, id.index), bytes),
-                Key::Attempt(id) => steps.put(ATTEMPTS, &id.0, bytes),
-                Key::Runner(id) => steps.put(RUNNERS, &id.0, bytes),
-            }
+            let row = row.as_ref();
+            let done = match *key {
+                Key::Meta => steps.put_by(META, &META_COUNTERS, row, encode),
+                Key::Owners => steps.put_by(META, &META_OWNERS, row, encode),
+                Key::Job(job) => steps.put_by(JOBS, &job.0, row, encode),
+                Key::Spec(job) => steps.put_by(SPECS, &job.0, row, encode),
+                Key::Block(job, stage, block) => steps.put_by(BLOCKS, &(job.0, stage, block), row, encode),
+                Key::Chunk(id) => steps.put_by(CHUNKS, &(id.job.0, id.stage, id.index), row, encode),
+                Key::Attempt(id) => steps.put_by(ATTEMPTS, &id.0, row, encode),
+                Key::Runner(id) => steps.put_by(RUNNERS, &id.0, row, encode),
+            };
+            done.map_err(|source| Trouble::Row { row: format!("{key:?}"), source })?;
         }
         for (key, bytes) in &self.auth {
             steps.put(AUTH, &key.as_str(), bytes.as_deref());

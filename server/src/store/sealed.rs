@@ -8,11 +8,17 @@ pub const HEAD: usize = 5;
 const PLAIN: u8 = 1;
 
 pub fn seal(table: &str, key: &[u8], payload: &[u8]) -> Vec<u8> {
-    let mut value = Vec::with_capacity(HEAD + payload.len());
-    value.extend_from_slice(&sum(table, key, PLAIN, payload).to_le_bytes());
-    value.push(PLAIN);
-    value.extend_from_slice(payload);
+    let mut value = [&[0; HEAD], payload].concat();
+    seal_in_place(table, key, &mut value);
     value
+}
+
+/// The same for a payload that stands behind room for its head.
+pub fn seal_in_place(table: &str, key: &[u8], value: &mut [u8]) {
+    if let Some((head, payload)) = value.split_first_chunk_mut::<HEAD>() {
+        head[..4].copy_from_slice(&sum(table, key, PLAIN, payload).to_le_bytes());
+        head[4] = PLAIN;
+    }
 }
 
 /// `None` if this is not what was once sealed under this key.

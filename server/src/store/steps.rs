@@ -1,4 +1,5 @@
 //! What one commit does, step by step: the redo log keeps it as bytes, and there is one way in which it is done, now and in a restore.
+use std::convert::Infallible;
 use std::str;
 
 use dsg_core::row::ChunkRow;
@@ -6,7 +7,7 @@ use dsg_schemas::ids::{AttemptId, JobId};
 use redb::{ReadableTable, Table, TableHandle, WriteTransaction};
 
 use super::checked::check;
-use super::sealed::seal;
+use super::sealed::{HEAD, seal, seal_in_place};
 use super::tables::{
     ATTEMPTS, AUTH, BLOCKS, CHUNKS, Definition, JOBS, META, META_REVISION, RUNNERS, Reached, SPECS, Triple,
 };
@@ -21,21 +22,41 @@ const REMOVE_JOB: u8 = 3;
 pub struct Steps(pub Vec<u8>);
 
 impl Steps {
-    /// Writes a row, or removes it.
+    /// Writes a row that already has its stored form, or removes it.
     pub fn put<'k, K: redb::Key + 'static>(
         &mut self,
         table: Definition<K>,
         key: &K::SelfType<'k>,
         payload: Option<&[u8]>,
     ) {
+        let Ok(()) = self.put_by(table, key, payload, |into, payload| {
+            into.extend_from_slice(payload);
+            Ok::<(), Infallible>(())
+        });
+    }
+
+    /// Writes a row by what puts its stored form behind the bytes that it is given, or removes it. There are many rows in a
+    /// commit, and each is made where it stays. After an error these steps are good for nothing.
+    pub fn put_by<'k, K: redb::Key + 'static, R, E>(
+        &mut self,
+        table: Definition<K>,
+        key: &K::SelfType<'k>,
+        row: Option<R>,
+        write: impl FnOnce(&mut Vec<u8>, R) -> Result<(), E>,
+    ) -> Result<(), E> {
         let key = K::as_bytes(key);
         let key = key.as_ref();
-        self.0.push(if payload.is_some() { PUT } else { REMOVE });
+        self.0.push(if row.is_some() { PUT } else { REMOVE });
         self.bytes(table.name().as_bytes());
         self.bytes(key);
-        if let Some(payload) = payload {
-            self.bytes(&seal(table.name(), key, payload));
-        }
+        let Some(row) = row else { return Ok(()) };
+        let at = self.0.len();
+        self.0.extend_from_slice(&[0; 4 + HEAD]);
+        write(&mut self.0, row)?;
+        let (length, value) = self.0[at..].split_at_mut(4);
+        length.copy_from_slice(&(value.len() as u32).to_le_bytes());
+        seal_in_place(table.name(), key, value);
+        Ok(())
     }
 
     pub fn remove_job(&mut self, job: JobId) {

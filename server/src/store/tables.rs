@@ -59,16 +59,19 @@ pub fn each_table<V: Visitor>(visitor: &mut V) -> Result<(), V::Error> {
     visitor.table(AUTH)
 }
 
-/// The stored form of a row.
-pub fn encode(row: &Row) -> Result<Vec<u8>, serde_json::Error> {
+/// Puts the stored form of a row behind these bytes.
+pub fn encode(into: &mut Vec<u8>, row: &Row) -> Result<(), serde_json::Error> {
     match row {
-        Row::Meta(row) => serde_json::to_vec(row),
-        Row::Owners(rows) => serde_json::to_vec(rows),
-        Row::Job(row) => serde_json::to_vec(row),
-        Row::Chunk(row) => serde_json::to_vec(row),
-        Row::Attempt(row) => serde_json::to_vec(row),
-        Row::Runner(row) => serde_json::to_vec(row),
-        Row::Spec(bytes) | Row::Block(bytes) => Ok(bytes.to_vec()),
+        Row::Meta(row) => serde_json::to_writer(into, row),
+        Row::Owners(rows) => serde_json::to_writer(into, rows),
+        Row::Job(row) => serde_json::to_writer(into, row),
+        Row::Chunk(row) => serde_json::to_writer(into, row),
+        Row::Attempt(row) => serde_json::to_writer(into, row),
+        Row::Runner(row) => serde_json::to_writer(into, row),
+        Row::Spec(bytes) | Row::Block(bytes) => {
+            into.extend_from_slice(bytes);
+            Ok(())
+        }
     }
 }
 
