@@ -64,6 +64,8 @@ pub enum Act {
     /// The server's own gather steps of a job are done (or cannot be).
     Gathered {
         job: JobId,
+        /// The one that it answers: what was announced before the last change of what is to be gathered is too late.
+        turn: GatherTurn,
         result: Result<Vec<StoredFile>, String>,
     },
     /// A rule of the server takes something of a job that has ended.
@@ -209,8 +211,12 @@ pub struct Effects {
     /// Wake held syncs: something can be placed, stopped or drained.
     pub work_available: bool,
     /// Jobs whose chunks are through and whose gather steps the server shall do now.
-    pub gather_due: Vec<JobId>,
+    pub gather_due: Vec<(JobId, GatherTurn)>,
 }
+
+/// Names one announcement that a job is to be gathered. Grows with each, and over every load of the rows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct GatherTurn(pub u64);
 
 /// A spec as the shell keeps it; the core does not look inside.
 pub type SpecBytes = Arc<[u8]>;

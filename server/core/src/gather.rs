@@ -4,8 +4,9 @@ use dsg_schemas::ids::{ChunkId, GATHER, JobId};
 use dsg_schemas::reason::EndReason;
 use dsg_schemas::wire::StoredFile;
 
-use crate::event::Millis;
+use crate::event::{GatherTurn, Millis};
 use crate::grid::Grid;
+use crate::planted::{Bug, planted};
 
 impl Grid {
     /// Does what is next in a job whose chunks are through; doing it again changes nothing.
@@ -16,9 +17,12 @@ impl Grid {
             return;
         }
         if gather.server_steps {
-            if !job.gather_announced {
-                job.gather_announced = true;
-                self.gather_due.insert(id);
+            if job.gather_announced.is_none() {
+                // No number comes twice in one life of the server, though the rows may be loaded anew: time does not go back.
+                let turn = GatherTurn(now.max(self.gather_turn.0 + 1));
+                self.gather_turn = turn;
+                job.gather_announced = Some(turn);
+                self.gather_due.insert(id, turn);
             }
             return;
         }
@@ -40,14 +44,28 @@ impl Grid {
     }
 
     /// The server did its steps, or could not.
-    pub(crate) fn gathered(&mut self, now: Millis, id: JobId, result: Result<Vec<StoredFile>, String>) -> Acted {
+    pub(crate) fn gathered(
+        &mut self,
+        now: Millis,
+        id: JobId,
+        turn: GatherTurn,
+        result: Result<Vec<StoredFile>, String>,
+    ) -> Acted {
+        // Chunks may have run again since it began, or the steps may be others.
+        let is_asked = |announced: Option<GatherTurn>| {
+            announced.is_some_and(|asked| asked == turn || planted(Bug::GatherTurnUnasked))
+        };
         let waits = |job: &&mut crate::job::Job| {
             let row = &job.row;
             let steps = row.gather.as_ref().is_some_and(|gather| gather.server_steps);
-            !row.state.is_final() && row.chunks_are_through() && steps && !row.gather_open && job.gather_announced
+            !row.state.is_final()
+                && row.chunks_are_through()
+                && steps
+                && !row.gather_open
+                && is_asked(job.gather_announced)
         };
         let Some(job) = self.jobs.get_mut(&id).filter(waits) else {
-            let message = format!("job {id} does not wait for its outputs to be gathered");
+            let message = format!("job {id} does not wait for outputs that were gathered then");
             return Acted { count: 0, message };
         };
         self.changes.jobs.insert(id);
@@ -68,7 +86,7 @@ impl Grid {
         Acted { count: 1, message }
     }
 
-    /// Everything that was gathered is forgotten: some chunks run again.
+    /// Everything that was gathered is forgotten: some chunks run again, or it is to be gathered in another way.
     pub(crate) fn ungather(&mut self, now: Millis, id: JobId) {
         let chunk = ChunkId { job: id, stage: GATHER, index: 0 };
         let current = self.jobs.get(&id).and_then(|job| job.chunk(chunk)?.attempts.last().copied());
@@ -83,7 +101,7 @@ impl Grid {
         job.row.gather_open = false;
         job.row.gathered.clear();
         job.row.gather_problem = None;
-        job.gather_announced = false;
+        job.gather_announced = None;
         let waiting = job.row.waiting_state();
         if let Some(row) = job.gather.as_mut().and_then(|stage| stage.touched.get_mut(&0)) {
             row.renew(now);

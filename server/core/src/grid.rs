@@ -5,7 +5,7 @@ use dsg_schemas::api::ChunkState;
 use dsg_schemas::ids::{AttemptId, ChunkId, JobId, RunnerId, StageIndex};
 
 use crate::attempt::Live;
-use crate::event::{Answer, Effects, Event, Millis, Refusal};
+use crate::event::{Answer, Effects, Event, GatherTurn, Millis, Refusal};
 use crate::job::{Job, Stage, state_of};
 use crate::queue::Queue;
 use crate::row::{Key, Meta, Row};
@@ -30,7 +30,9 @@ pub struct Grid {
     pub(crate) holders: BTreeMap<String, BTreeSet<RunnerId>>,
     pub(crate) timers: BTreeSet<(Millis, Timer)>,
     /// Jobs whose server steps are due and not yet announced.
-    pub(crate) gather_due: BTreeSet<JobId>,
+    pub(crate) gather_due: BTreeMap<JobId, GatherTurn>,
+    /// The last one announced.
+    pub(crate) gather_turn: GatherTurn,
     /// When the first of what runners leave to others goes to whoever asks; memory only.
     pub(crate) left_until: Option<Millis>,
     /// Why nothing starts, if nothing may; memory only.

@@ -6,7 +6,7 @@ use dsg_schemas::api::{ChunkState, Tally};
 use dsg_schemas::ids::{ChunkId, GATHER, MAIN, RunnerId, StageIndex};
 
 use crate::bits::Bits;
-use crate::event::Millis;
+use crate::event::{GatherTurn, Millis};
 use crate::lane::Lane;
 use crate::planted::{Bug, planted};
 use crate::policy::{Needs, StagePolicy};
@@ -19,7 +19,7 @@ pub(crate) struct Job {
     pub main: Stage,
     pub gather: Option<Stage>,
     /// The shell was told that the server's gather steps are due; memory only.
-    pub gather_announced: bool,
+    pub gather_announced: Option<GatherTurn>,
     /// Runners on which a container of it started; memory only.
     pub started_on: BTreeSet<RunnerId>,
 }

@@ -109,7 +109,7 @@ impl Grid {
             let (class, needs) = self.queue.enter(&policy.needs, &policy.constraints);
             Stage::new(states, class, needs, now)
         });
-        let mut job = Job { row, main, gather, gather_announced: false, started_on: Default::default() };
+        let mut job = Job { row, main, gather, gather_announced: None, started_on: Default::default() };
         if job.row.again.count() > 0 {
             job.main.cool();
         }

@@ -32,6 +32,8 @@ pub enum Bug {
     RestsForEver,
     /// Timers are not set again at a start.
     TimersLostAtLoad,
+    /// What was gathered before chunks ran again counts.
+    GatherTurnUnasked,
     /// The gather chunk starts before all chunks have ended.
     GatherOpensEarly,
     /// A chunk that failed and is run again keeps its old budgets.
@@ -86,7 +88,7 @@ mod switch {
     use std::cell::Cell;
 
     impl Bug {
-        pub const ALL: [Bug; 37] = [
+        pub const ALL: [Bug; 38] = [
             Bug::SessionUnchecked,
             Bug::SeqUnchecked,
             Bug::CloneAdmitted,
@@ -101,6 +103,7 @@ mod switch {
             Bug::HeldChunksStart,
             Bug::RestsForEver,
             Bug::TimersLostAtLoad,
+            Bug::GatherTurnUnasked,
             Bug::GatherOpensEarly,
             Bug::RetryKeepsBudgets,
             Bug::StopsNothing,

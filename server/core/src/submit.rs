@@ -48,7 +48,7 @@ impl Grid {
         if let Some(stage) = &gather {
             *row.gather_tally.of_mut(first) = u64::from(stage.len());
         }
-        Job { row, main, gather, gather_announced: false, started_on: Default::default() }
+        Job { row, main, gather, gather_announced: None, started_on: Default::default() }
     }
 
     fn fresh_stage(&mut self, now: Millis, policy: &StagePolicy, state: ChunkState) -> Stage {

@@ -1,4 +1,5 @@
 //! What the engine thread leaves to other parts of the server, once it is on disk.
+use dsg_core::event::GatherTurn;
 use dsg_schemas::ids::{AttemptId, JobId};
 use dsg_schemas::wire::log::LogHave;
 use tokio::sync::mpsc;
@@ -6,7 +7,7 @@ use tokio::sync::mpsc;
 /// What other parts of the server do after a commit.
 pub struct Outbox {
     /// Jobs whose gather steps are due.
-    pub gather: mpsc::UnboundedSender<JobId>,
+    pub gather: mpsc::UnboundedSender<(JobId, GatherTurn)>,
     /// What is to be done with logs.
     pub logs: mpsc::UnboundedSender<LogDue>,
 }

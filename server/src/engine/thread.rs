@@ -362,9 +362,9 @@ impl Thread {
         if effects.work_available || loads {
             self.work.send_modify(|count| *count += 1);
         }
-        for job in effects.gather_due {
+        for due in effects.gather_due {
             // Without a gatherer the server is stopping; the job is found again at the next start.
-            let _ = self.outbox.gather.send(job);
+            let _ = self.outbox.gather.send(due);
         }
     }
 

@@ -1,8 +1,8 @@
 //! Doing the gather steps of a job that are the server's own. May be done twice: the same files give the same blobs.
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
-use dsg_core::event::{Act, Event};
+use dsg_core::event::{Act, Event, GatherTurn};
 use dsg_schemas::api::Upload;
 use dsg_schemas::ids::JobId;
 use dsg_schemas::limits;
@@ -52,14 +52,14 @@ impl GatherError {
 }
 
 /// Gathers each job that comes; ends with the server.
-pub async fn run(app: App, mut due: UnboundedReceiver<JobId>) {
+pub async fn run(app: App, mut due: UnboundedReceiver<(JobId, GatherTurn)>) {
     let mut under_way = HashSet::new();
-    let mut waiting = Vec::new();
+    let mut waiting: BTreeMap<JobId, GatherTurn> = BTreeMap::new();
     let mut done: JoinSet<JobId> = JoinSet::new();
     loop {
         tokio::select! {
             job = due.recv() => match job {
-                Some(job) => if under_way.insert(job) { waiting.push(job) },
+                Some((job, turn)) => _ = waiting.insert(job, turn),
                 None => return,
             },
             Some(ended) = done.join_next() => match ended {
@@ -69,20 +69,26 @@ pub async fn run(app: App, mut due: UnboundedReceiver<JobId>) {
             },
             () = app.stopping.cancelled() => return,
         }
-        while done.len() < AT_ONCE && !waiting.is_empty() {
-            let (app, job) = (app.clone(), waiting.remove(0));
+        // One that is gathered now, and since then is to be gathered anew, comes after itself.
+        while done.len() < AT_ONCE
+            && let Some((job, turn)) =
+                waiting.iter().map(|(job, turn)| (*job, *turn)).find(|(job, _)| !under_way.contains(job))
+        {
+            waiting.remove(&job);
+            under_way.insert(job);
+            let app = app.clone();
             done.spawn(async move {
-                gather(&app, job).await;
+                gather(&app, job, turn).await;
                 job
             });
         }
     }
 }
 
-async fn gather(app: &App, job: JobId) {
+async fn gather(app: &App, job: JobId, turn: GatherTurn) {
     let about = "gather";
     loop {
-        match try_gather(app, job).await {
+        match try_gather(app, job, turn).await {
             Ok(()) => return app.banners.hide(about),
             Err(failure) => {
                 let detail = &failure.0.detail;
@@ -97,7 +103,7 @@ async fn gather(app: &App, job: JobId) {
     }
 }
 
-async fn try_gather(app: &App, job: JobId) -> Reply<()> {
+async fn try_gather(app: &App, job: JobId, turn: GatherTurn) -> Reply<()> {
     // Deleted meanwhile: then there is nothing to say, and nobody to say it to.
     let Some(row) = app.read(move |rows| rows.job(job)).await? else { return Ok(()) };
     let plan = app.plan(job).await?;
@@ -113,7 +119,7 @@ async fn try_gather(app: &App, job: JobId) -> Reply<()> {
     if let Err(why) = &result {
         tracing::info!(%job, why, "a gather failed");
     }
-    app.engine.apply(Event::Act(Act::Gathered { job, result })).await?;
+    app.engine.apply(Event::Act(Act::Gathered { job, turn, result })).await?;
     Ok(())
 }
 

@@ -1,6 +1,6 @@
 //! Edit: the job file of a held job is replaced, and what did not succeed will run by the new one.
 use dsg_schemas::api::{Acted, HoldReason};
-use dsg_schemas::ids::{AttemptId, ChunkId, GATHER, JobId, MAIN};
+use dsg_schemas::ids::{AttemptId, GATHER, JobId, MAIN};
 
 use super::acted;
 use crate::attempt::Standing;
@@ -27,10 +27,7 @@ impl Grid {
             if again { tally.ended() } else { tally.failed + tally.cancelled }
         });
         let count = if ended > 0 { self.again_all(now, id, again) } else { 0 };
-        let gather = ChunkId { job: id, stage: GATHER, index: 0 };
-        if count > 0 && self.state(gather).is_some() {
-            self.ungather(now, id);
-        }
+        self.ungather(now, id);
         self.settle(now, id);
         let revision = self.jobs.get(&id).map_or(0, |job| job.row.edits) + 1;
         let failed =

@@ -17,7 +17,7 @@ impl Grid {
     pub(crate) fn act(&mut self, now: Millis, act: Act) -> Result<Acted, Refusal> {
         let (who, act) = match act {
             Act::Edit(edit) => return self.edit(now, edit),
-            Act::Gathered { job, result } => return Ok(self.gathered(now, job, result)),
+            Act::Gathered { job, turn, result } => return Ok(self.gathered(now, job, turn, result)),
             Act::Expire(expire) => return self.expire(now, expire),
             Act::Person { who, act } => (who, act),
         };

@@ -2,7 +2,7 @@
 use std::collections::BTreeMap;
 
 use dsg_core::{
-    Act, Answer, Edit, Event, Expire, Expired, Grown, Join, Key, Millis, Orders, Refusal, Report, Row, Sync,
+    Act, Answer, Edit, Event, Expire, Expired, GatherTurn, Grown, Join, Key, Millis, Orders, Refusal, Report, Row, Sync,
 };
 use dsg_schemas::api::{Act as PersonsAct, Retries};
 use dsg_schemas::ids::{AttemptId, ChunkId, JobId, RunnerId, SessionId};
@@ -21,6 +21,7 @@ struct Play {
     shell: Shell,
     now: Millis,
     runners: BTreeMap<String, Fake>,
+    gathers: Gathers,
     out: Vec<String>,
 }
 
@@ -34,9 +35,18 @@ struct Fake {
     last: Option<Sync>,
 }
 
+/// The gathers that were announced of a job, oldest first.
+type Gathers = BTreeMap<JobId, Vec<GatherTurn>>;
+
 /// The scenario again, each command followed by what it prints now.
 pub fn play(text: &str, file: &str) -> String {
-    let mut play = Play { shell: Shell::new(START), now: START, runners: BTreeMap::new(), out: Vec::new() };
+    let mut play = Play {
+        shell: Shell::new(START),
+        now: START,
+        runners: BTreeMap::new(),
+        gathers: Gathers::new(),
+        out: Vec::new(),
+    };
     let mut printed = String::new();
     for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.starts_with('>')) {
         printed.push_str(line);
@@ -61,6 +71,9 @@ impl Play {
         let answer = self.shell.apply(self.now, event.clone());
         let effects = self.shell.commit();
         self.shell.answered(&event, &answer);
+        for (job, turn) in &effects.gather_due {
+            self.gathers.entry(*job).or_default().push(*turn);
+        }
         self.out.extend(show::effects(&effects));
         answer
     }
@@ -297,9 +310,12 @@ impl Play {
     fn gathered(&mut self, job: JobId, words: &Words) {
         let result = match words.get("problem") {
             Some(problem) => Err(problem.replace('_', " ")),
-            None => Ok(words.0.iter().skip(1).map(|name| stored(name)).collect()),
+            None => Ok(words.0.iter().skip(1).filter(|word| **word != "late").map(|name| stored(name)).collect()),
         };
-        match self.apply(Event::Act(Act::Gathered { job, result })) {
+        // `late`: the answer to the one before the last.
+        let before = usize::from(words.has("late"));
+        let turn = self.gathers.get(&job).and_then(|turns| turns.iter().rev().nth(before)).copied().unwrap_or_default();
+        match self.apply(Event::Act(Act::Gathered { job, turn, result })) {
             Ok(Answer::Acted(acted)) => self.out.push(acted.message),
             other => panic!("{other:?}"),
         }

@@ -61,7 +61,7 @@ pub fn changes(before: &Disk, old: &States, after: &Disk, new: &States) -> Vec<S
 }
 
 pub fn effects(effects: &Effects) -> Vec<String> {
-    let due = effects.gather_due.iter().map(|job| format!("the outputs of job {job} are to be gathered"));
+    let due = effects.gather_due.iter().map(|(job, _)| format!("the outputs of job {job} are to be gathered"));
     due.chain(effects.removed_jobs.iter().map(|job| format!("rows of job {job} are removed"))).collect()
 }
 

@@ -1,7 +1,7 @@
 //! Everything that goes wrong in a simulated world, and the help that comes when faults are over.
 use dsg_core::{Act, Answer, EVERYBODY, Event, Key, Millis, Refusal, Row};
-use dsg_schemas::api::Act as PersonsAct;
-use dsg_schemas::ids::{AttemptId, RunnerId};
+use dsg_schemas::api::{Act as PersonsAct, Retries};
+use dsg_schemas::ids::{AttemptId, ChunkId, MAIN, RunnerId};
 use dsg_schemas::reason::EndReason;
 use dsg_schemas::wire::{AttemptReport, Ended, Phase};
 
@@ -15,6 +15,8 @@ const HOUR_MS: Millis = 3_600_000;
 const STANDSTILL_MS: Millis = 5_000;
 /// Copies of machines in one world.
 const COPIES: usize = 2;
+/// In one world, so that it comes to an end.
+pub const SECOND_THOUGHTS: u32 = 5;
 
 /// Why the server does nothing.
 pub enum Outage {
@@ -74,6 +76,22 @@ impl World {
                 0 => self.sleep(),
                 _ => self.go_down(),
             }
+        }
+    }
+
+    /// Somebody sees that a result is wrong, while it is gathered. Most jobs get that far only when the faults are over.
+    pub fn second_thoughts(&mut self) {
+        let gathered = |request: &Request| match request.event {
+            Event::Act(Act::Gathered { job, .. }) => Some(job),
+            _ => None,
+        };
+        if self.second_thoughts_left > 0
+            && self.dice.percent(10)
+            && let Some(job) = self.requests.iter().find_map(gathered)
+        {
+            self.second_thoughts_left -= 1;
+            let chunk = ChunkId { job, stage: MAIN, index: self.dice.below(8) as u32 };
+            self.person(PersonsAct::Retry { job, which: Retries::Chunks(vec![chunk]) });
         }
     }
 

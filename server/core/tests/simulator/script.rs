@@ -113,8 +113,8 @@ fn command(fakes: &mut BTreeMap<RunnerId, Fake>, disk: &Disk, event: &Event) -> 
             words.join(" ")
         }
         Event::Sync(sync) => sync_words(fakes.get_mut(&sync.runner)?, sync),
-        Event::Act(Act::Gathered { job, result: Ok(_) }) => format!("gathered {job}"),
-        Event::Act(Act::Gathered { job, result: Err(why) }) => {
+        Event::Act(Act::Gathered { job, result: Ok(_), .. }) => format!("gathered {job}"),
+        Event::Act(Act::Gathered { job, result: Err(why), .. }) => {
             format!("gathered {job} problem={}", why.replace(' ', "_"))
         }
         Event::Act(Act::Edit(Edit { who: _, job, submission, other_work, again })) => {

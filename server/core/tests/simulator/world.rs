@@ -8,7 +8,7 @@ use dsg_schemas::reason::EndReason;
 
 use crate::dice::Dice;
 use crate::host::Host;
-use crate::misfortune::Outage;
+use crate::misfortune::{Outage, SECOND_THOUGHTS};
 use crate::people;
 use crate::seen::Seen;
 use crate::shell::Shell;
@@ -54,6 +54,8 @@ pub struct World {
     pub faults_until: Millis,
     /// Some syncs of long ago, to arrive once more.
     pub old: Vec<Event>,
+    /// How often somebody may still want results anew that are being gathered.
+    pub second_thoughts_left: u32,
     replies: Vec<Reply>,
     /// The syncs that the server holds open.
     held: BTreeMap<usize, (u64, Sync)>,
@@ -75,6 +77,7 @@ impl World {
             ahead: AHEAD,
             faults_until: FAULTS_FOR,
             old: Vec::new(),
+            second_thoughts_left: SECOND_THOUGHTS,
             replies: Vec::new(),
             held: BTreeMap::new(),
             prints,
@@ -98,6 +101,7 @@ impl World {
                     break;
                 }
             }
+            self.second_thoughts();
             self.hosts_speak(faults);
             self.server_works(faults);
             self.replies_arrive(faults);
@@ -246,10 +250,17 @@ impl World {
             return self.forget();
         }
         let Effects { gather_due, .. } = self.shell.commit();
-        for job in gather_due {
+        for (job, turn) in gather_due {
             let result = if self.dice.percent(15) { Err("headers differ".to_owned()) } else { Ok(Vec::new()) };
-            let at = self.now + self.dice.below(5_000);
-            self.requests.push(Request { at, host: None, life: 0, event: Event::Act(Act::Gathered { job, result }) });
+            // A large one takes so long that people change their mind meanwhile.
+            let takes = if self.dice.percent(25) { self.dice.below(300_000) } else { self.dice.below(5_000) };
+            let at = self.now + takes;
+            self.requests.push(Request {
+                at,
+                host: None,
+                life: 0,
+                event: Event::Act(Act::Gathered { job, turn, result }),
+            });
         }
         for (request, answer) in answers {
             self.reply(request, answer, faults);

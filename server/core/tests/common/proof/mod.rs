@@ -4,6 +4,7 @@
 //! what the scheduler says against them.
 mod acts;
 mod answers;
+mod gather;
 mod limits;
 mod rows;
 mod turns;
@@ -11,7 +12,7 @@ mod turns;
 use std::collections::{BTreeMap, BTreeSet};
 
 use dsg_core::row::{AttemptRow, ChunkRow, JobRow};
-use dsg_core::{Effects, Event, Grid, Key, Millis, Needs, QueueFilter, Row, StagePolicy};
+use dsg_core::{Effects, Event, GatherTurn, Grid, Key, Millis, Needs, QueueFilter, Row, StagePolicy};
 use dsg_schemas::ids::{AttemptId, ChunkId, JobId, MAIN, RunnerId, SessionId};
 use dsg_schemas::limits::LEASE_MS;
 use dsg_schemas::reason::EndReason;
@@ -55,6 +56,8 @@ pub struct Proof {
     /// The job as it was before the event, where an act may only concern one in a certain state.
     was: Option<JobRow>,
     // Below: of this start of the server only.
+    /// What counted when the server was asked to gather it.
+    asked_to_gather: BTreeMap<GatherTurn, gather::Counting>,
     loaded: Millis,
     runners: BTreeMap<RunnerId, Heard>,
     offered: BTreeSet<AttemptId>,
@@ -124,6 +127,7 @@ impl Proof {
     pub fn loaded(&mut self, now: Millis) {
         self.loaded = now;
         self.runners.clear();
+        self.asked_to_gather.clear();
         self.offered.clear();
         self.started.clear();
         self.silent.clear();

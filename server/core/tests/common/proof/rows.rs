@@ -19,6 +19,7 @@ const POISON_RUNNERS: usize = 3;
 impl Proof {
     /// Called with each batch of rows before it is committed.
     pub fn look(&mut self, disk: &Disk, effects: &Effects, batch: &[(Event, Result<Answer, Refusal>)]) {
+        self.gathers_are_of_what_counts(batch);
         let rows = Rows(disk, effects);
         let retries: Vec<(JobId, &Retries)> = batch.iter().filter_map(|(event, answer)| retry(event, answer)).collect();
         let retried: BTreeSet<JobId> = retries.iter().map(|(job, _)| *job).collect();
@@ -103,6 +104,7 @@ impl Proof {
         }
         let late = self.deadlines.iter().find(|(_, at)| **at <= self.ticked);
         assert!(late.is_none(), "job and time of its end: {late:?}, and a tick came at {}", self.ticked);
+        self.note_gathers(effects);
         self.retried.extend(retried);
         self.ticked = 0;
         self.silent.clear();
