@@ -40,6 +40,8 @@ pub fn runner_state(state: RunnerState) -> Field {
     match state {
         RunnerState::Ready => Field::State("ready", Mood::Good),
         RunnerState::Draining => Field::State("draining", Mood::Busy),
+        RunnerState::Paused => Field::State("paused", Mood::Busy),
+        RunnerState::Evicted => Field::State("evicted", Mood::Busy),
         RunnerState::Blocked => Field::State("blocked", Mood::Bad),
         RunnerState::Unreachable => Field::State("unreachable", Mood::Bad),
         RunnerState::New => Field::State("new", Mood::Quiet),

@@ -10,7 +10,7 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::attempt::{Halt, Life, Origin, Shared};
+use crate::attempt::{Halt, Life, Origin, Shared, Wish};
 use crate::config::LoadSource;
 use crate::health::Health;
 use crate::link::LinkError;
@@ -31,6 +31,7 @@ pub struct Agent {
     pub progress: mpsc::UnboundedReceiver<(AttemptId, Phase)>,
     pub lives: Lives,
     pub health: watch::Receiver<Health>,
+    pub wish: watch::Sender<Wish>,
 }
 
 /// The tasks of the attempts, and how to halt them. Dropping it ends the tasks and leaves the containers.
@@ -137,6 +138,17 @@ impl Agent {
                 self.lives.begin(&self.shared, &self.spool, *order, Origin::Fresh);
             }
             Step::GoOn(attempt) => self.lives.halt(attempt, Halt::Go),
+            Step::Freeze(freeze) => {
+                let wish = if freeze { Wish::Freeze } else { Wish::Run };
+                let before = self.wish.send_replace(wish);
+                if freeze || before == Wish::Freeze {
+                    tracing::info!(
+                        held = self.plan.holds(),
+                        "containers {}",
+                        if freeze { "are frozen" } else { "go on" }
+                    );
+                }
+            }
             Step::Stop(order) => {
                 tracing::info!(attempt = %order.attempt, reason = %order.reason, "stopping an attempt");
                 self.lives.halt(order.attempt, Halt::Stop(order.reason));

@@ -22,11 +22,11 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use dsg_schemas::wire::{Facts, Phase};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::agent::{Agent, Lives};
-use crate::attempt::{Origin, Shared, Usage};
+use crate::attempt::{Origin, Shared, Usage, Wish};
 pub use crate::config::Config;
 use crate::container::Engine;
 pub use crate::link::{Invitation, JoinError, LinkError};
@@ -67,6 +67,7 @@ pub async fn run(config: Config, engine: Arc<dyn Engine>, stop: CancellationToke
     let (sender, progress) = mpsc::unbounded_channel();
     let mut nonce = [0; 16];
     getrandom::fill(&mut nonce).map_err(RunError::Random)?;
+    let (wish, wished) = watch::channel(Wish::default());
     let shared = Arc::new(Shared {
         engine,
         link: link::Link::new(&spool.identity()?).map_err(RunError::Link)?,
@@ -79,6 +80,7 @@ pub async fn run(config: Config, engine: Arc<dyn Engine>, stop: CancellationToke
         patience,
         usage: Usage::default(),
         policy,
+        wish: wished,
     });
     let left = spool.left()?;
     let (engine_facts, adopted) = tokio::select! {
@@ -113,7 +115,7 @@ pub async fn run(config: Config, engine: Arc<dyn Engine>, stop: CancellationToke
     };
     let facts = health.borrow().facts.clone();
     let plan = plan::Plan::new(phases, u64::from_le_bytes(nonce[..8].try_into().unwrap_or_default()));
-    Agent { shared, spool, facts, load, nonce, plan, progress, lives, health }.run(stop).await
+    Agent { shared, spool, facts, load, nonce, plan, progress, lives, health, wish }.run(stop).await
 }
 
 /// Runs the self-test. Some: why this runner must not take work.
@@ -154,7 +156,7 @@ async fn first_look(
 fn first_phase(origin: &Origin) -> Phase {
     match origin {
         Origin::Fresh | Origin::Unstarted => Phase::Preparing { note: String::new() },
-        Origin::Started(_) => Phase::Running { since_ms: now_ms() },
+        Origin::Started(_) => Phase::Running { since_ms: now_ms(), paused: false },
         Origin::Ended(ended, _) => Phase::Ended(ended.clone()),
     }
 }

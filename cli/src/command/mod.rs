@@ -15,6 +15,7 @@ pub mod control;
 pub mod delete;
 pub mod drain;
 pub mod edit;
+pub mod evict;
 pub mod explain;
 pub mod fetch;
 pub mod jobs;
@@ -23,8 +24,10 @@ pub mod login;
 pub mod logs;
 pub mod open;
 pub mod owners;
+pub mod pause;
 pub mod queue;
 pub mod remove_runner;
+pub mod resume;
 pub mod retry;
 pub mod runners;
 pub mod show;
@@ -104,6 +107,12 @@ pub enum Command {
     Drain(drain::Arguments),
     /// Let a drained runner take work again
     Undrain(undrain::Arguments),
+    /// Freeze what a runner runs, with its time limits; it takes nothing new
+    Pause(pause::Arguments),
+    /// Stop what a runner runs; its chunks wait again at no cost, and it takes nothing new
+    Evict(evict::Arguments),
+    /// Let a paused or evicted runner go on
+    Resume(resume::Arguments),
     /// Forget a runner that runs nothing, with its credential
     RemoveRunner(remove_runner::Arguments),
     /// Make, list and revoke tokens for people and runners
@@ -141,6 +150,9 @@ impl Command {
             Command::Runners(arguments) => arguments.shown.format,
             Command::Drain(arguments) => arguments.shown.format,
             Command::Undrain(arguments) => arguments.shown.format,
+            Command::Pause(arguments) => arguments.shown.format,
+            Command::Evict(arguments) => arguments.shown.format,
+            Command::Resume(arguments) => arguments.shown.format,
             Command::RemoveRunner(arguments) => arguments.shown.format,
             Command::Token(arguments) => arguments.shown().format,
             Command::Open(arguments) => arguments.shown.format,
@@ -223,6 +235,9 @@ async fn dispatch(command: Command, context: &Context) -> Result<Exit, Failure> 
         Command::Runners(arguments) => runners::run(arguments, context).await,
         Command::Drain(arguments) => drain::run(arguments, context).await,
         Command::Undrain(arguments) => undrain::run(arguments, context).await,
+        Command::Pause(arguments) => pause::run(arguments, context).await,
+        Command::Evict(arguments) => evict::run(arguments, context).await,
+        Command::Resume(arguments) => resume::run(arguments, context).await,
         Command::RemoveRunner(arguments) => remove_runner::run(arguments, context).await,
         Command::Token(arguments) => token::run(arguments, context).await,
         Command::Open(arguments) => open::run(arguments, context).await,

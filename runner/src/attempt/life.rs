@@ -12,8 +12,8 @@ use super::ship::Shipment;
 use super::tap::{Census, Log, Tap, search};
 use super::verdict::verdict;
 use super::watch::{Over, Watch};
-use super::{Halt, Shared, allowed, disk, failed, halted, inputs, outputs, prepare};
-use crate::container::{Failure, Piece};
+use super::{Halt, Shared, Wish, allowed, disk, failed, halted, inputs, outputs, prepare};
+use crate::container::{Failure, Piece, State};
 use crate::now_ms;
 use crate::spool::{Folder, Started};
 
@@ -75,7 +75,8 @@ impl Life {
             binds = inputs::fetch(&self.shared, &self.folder, &self.order.inputs) => binds?,
             reason = halted(&mut self.halt) => return Err(stopped_early(reason)),
         };
-        let Shared { engine, grid, runner, boot, policy, .. } = &*self.shared;
+        let shared = self.shared.clone();
+        let Shared { engine, grid, runner, boot, policy, .. } = &*shared;
         let plan = prepare::container_plan(&self.order, &self.folder, &image_id, binds, grid, *runner, policy);
         let plan = plan.map_err(|ended| *ended)?;
         self.note("creating the container");
@@ -87,6 +88,7 @@ impl Life {
         if self.halt.has_changed().is_ok() && *self.halt.borrow() != Halt::Go {
             return Err(stopped_early(halted(&mut self.halt).await));
         }
+        self.may_run().await?;
         let started = Started { container: id, image_id, boot: boot.clone() };
         self.folder.started(&started).map_err(|error| disk("keep a start", &error))?;
         tracing::debug!(attempt = %self.order.attempt, container = started.container, "starting");
@@ -99,6 +101,23 @@ impl Life {
             Err(_) => 0,
         };
         self.run_on(&started, Some(pieces), since_ms).await
+    }
+
+    /// What was taken before the runner was paused is started after that.
+    async fn may_run(&mut self) -> Result<(), Ended> {
+        let mut wish = self.shared.wish.clone();
+        if *wish.borrow() != Wish::Freeze {
+            return Ok(());
+        }
+        self.note("ready to start, once its runner is not paused any more");
+        tokio::select! {
+            told = async { wish.wait_for(|wish| *wish != Wish::Freeze).await.is_ok() } => match told {
+                true => Ok(()),
+                // The process ends, and its next life takes over.
+                false => std::future::pending().await,
+            },
+            reason = halted(&mut self.halt) => Err(stopped_early(reason)),
+        }
     }
 
     async fn image(&mut self) -> Result<String, Ended> {
@@ -121,8 +140,11 @@ impl Life {
         let shared = self.shared.clone();
         let log = Arc::new(Log::new(self.folder.log().map_err(|error| disk("keep output", &error))?));
         let shipment = Shipment::begin(shared.clone(), self.order.attempt, log.clone());
-        let since_ms = if since_ms == 0 { since(&shared, &started.container).await } else { since_ms };
-        self.say(Phase::Running { since_ms });
+        let (since_ms, paused) = match since_ms {
+            0 => since(&shared, &started.container, &self.folder).await,
+            _ => (since_ms, false),
+        };
+        self.say(Phase::Running { since_ms, paused });
         let watch = Watch {
             shared: &shared,
             attempt: self.order.attempt,
@@ -132,6 +154,8 @@ impl Life {
             log: log.clone(),
             pieces,
             since_ms,
+            frozen: paused,
+            folder: &self.folder,
         };
         let over = watch.until_over(&mut self.halt).await;
         shared.usage.forget(self.order.attempt);
@@ -195,7 +219,8 @@ impl Life {
         self.say(Phase::Storing);
         let stored = tokio::select! {
             stored = outputs::store(&self.shared, &self.folder, &started.container, order) => stored,
-            reason = halted(&mut self.halt) => Err(stopped_early(reason)),
+            // What has ended well is not thrown away for an eviction: only its files are under way.
+            reason = wasted(&mut self.halt) => Err(stopped_early(reason)),
         };
         match stored {
             Ok(Stored { outputs, missing: None }) => Ended { outputs, ..ended },
@@ -239,16 +264,25 @@ impl Life {
     }
 }
 
+async fn wasted(halt: &mut channel::Receiver<Halt>) -> EndReason {
+    match halted(halt).await {
+        EndReason::Evicted => std::future::pending().await,
+        reason => reason,
+    }
+}
+
 fn stopped_early(reason: EndReason) -> Ended {
     Ended::before_start(reason, "")
 }
 
-/// When the engine says it was started; now, if it does not say.
-async fn since(shared: &Shared, container: &str) -> u64 {
+/// When the engine says it was started (now, if nobody knows), and whether it is frozen.
+async fn since(shared: &Shared, container: &str, folder: &Folder) -> (u64, bool) {
+    let kept = || Some(folder.pauses().started_ms).filter(|ms| *ms > 0).unwrap_or_else(now_ms);
     match shared.engine.inspect(container).await {
-        Ok(crate::container::State::Running { since_ms }) => since_ms,
-        Ok(crate::container::State::Exited(exit)) => exit.started_ms,
-        Ok(_) | Err(_) => now_ms(),
+        Ok(State::Running { since_ms }) => (since_ms, false),
+        Ok(State::Exited(exit)) => (exit.started_ms, false),
+        Ok(State::Paused) => (kept(), true),
+        Ok(State::Created | State::Gone) | Err(_) => (kept(), false),
     }
 }
 

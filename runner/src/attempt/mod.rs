@@ -1,6 +1,7 @@
 //! One attempt, from its order to its end: one tokio task each, driven by [`Life`].
 mod adopt;
 mod disk;
+mod freezer;
 mod inputs;
 mod life;
 mod outputs;
@@ -45,6 +46,18 @@ pub struct Shared {
     pub usage: Usage,
     /// The owner's, and the last word.
     pub policy: LocalPolicy,
+    /// What all containers are to do.
+    pub wish: channel::Receiver<Wish>,
+}
+
+/// Whether containers are to be frozen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Wish {
+    /// The server has not said so yet: they stay as an earlier life of the runner left them.
+    #[default]
+    AsItIs,
+    Run,
+    Freeze,
 }
 
 /// How long is waited for what.

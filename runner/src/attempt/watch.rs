@@ -5,16 +5,18 @@ use std::sync::Arc;
 
 use dsg_schemas::ids::AttemptId;
 use dsg_schemas::reason::EndReason;
-use dsg_schemas::wire::{Ended, RunTimeouts};
+use dsg_schemas::wire::{Ended, Phase, RunTimeouts};
 use tokio::sync::{mpsc, watch as channel};
 use tokio::time::{Duration, Instant, sleep_until, timeout};
 
 use super::disk::beyond;
+use super::freezer::{Freezer, Turn};
 use super::place::Search;
 use super::tap::{Log, Tap, search};
 use super::{Halt, Shared, failed, halted};
+use crate::at;
 use crate::container::{Answer, Exit, Failure, Piece, State};
-use crate::{at, now_ms};
+use crate::spool::Folder;
 
 /// Looks for the place in the engine's log before what is between is given up.
 const SEARCHES: u32 = 5;
@@ -31,6 +33,9 @@ pub struct Watch<'a> {
     /// `None`: read the engine's own log, as after a restart.
     pub pieces: Option<mpsc::Receiver<Piece>>,
     pub since_ms: u64,
+    /// By the engine, when the watch begins.
+    pub frozen: bool,
+    pub folder: &'a Folder,
 }
 
 /// Proven by inspect.
@@ -48,6 +53,7 @@ enum Happened {
     WaitEnded,
     Kill(EndReason),
     Stopped(Result<(), Failure>),
+    Turned(Turn),
     Look,
 }
 
@@ -67,28 +73,31 @@ struct Memory {
 
 impl Watch<'_> {
     pub async fn until_over(mut self, halt: &mut channel::Receiver<Halt>) -> Result<Over, Ended> {
-        let run_for = Duration::from_millis(now_ms().saturating_sub(self.since_ms));
-        let began = Instant::now().checked_sub(run_for).unwrap_or_else(Instant::now);
-        let run_at = self.timeouts.run_ms.and_then(|ms| began.checked_add(Duration::from_millis(ms)));
+        let (shared, container) = (self.shared, self.container);
+        let mut freezer = Freezer::new(shared, self.attempt, container, self.folder, (self.since_ms, self.frozen));
+        let began = Instant::now().checked_sub(freezer.had()).unwrap_or_else(Instant::now);
+        let mut run_at = self.timeouts.run_ms.and_then(|ms| began.checked_add(Duration::from_millis(ms)));
         let mut memory = Memory::new(self.pieces.is_some(), self.shared.patience.look);
         let mut waiting: Option<Answer<'_, ()>> = Some(self.shared.engine.wait(self.container));
         let mut stopping: Option<Answer<'_, ()>> = None;
         let mut beyond_disk = pin!(beyond(self.shared, self.attempt, self.container, self.disk_bytes));
         loop {
             let may_kill = memory.killed.is_none();
+            let time_runs = may_kill && !freezer.is_frozen();
             let stall_at =
                 self.timeouts.stall_ms.and_then(|ms| memory.last_output.checked_add(Duration::from_millis(ms)));
             // In this order: a flood of output must not hold up what has its time, and output that waits is no silence.
             let happened = tokio::select! {
                 biased;
                 reason = halted(halt), if may_kill => Happened::Kill(reason),
-                () = at(run_at), if may_kill => Happened::Kill(EndReason::RunTimeout),
+                () = at(run_at), if time_runs => Happened::Kill(EndReason::RunTimeout),
+                turn = freezer.turn(), if may_kill => Happened::Turned(turn),
                 result = join(&mut stopping) => Happened::Stopped(result),
                 () = &mut beyond_disk, if may_kill => Happened::Kill(EndReason::PolicyDenied),
                 () = sleep_until(memory.next_look) => Happened::Look,
                 piece = next(&mut self.pieces) => piece.map_or(Happened::StreamEnded, Happened::Piece),
                 _ = join(&mut waiting) => Happened::WaitEnded,
-                () = at(stall_at), if may_kill => Happened::Kill(EndReason::Stalled),
+                () = at(stall_at), if time_runs => Happened::Kill(EndReason::Stalled),
             };
             let by_timer = matches!(happened, Happened::Look);
             match happened {
@@ -99,7 +108,21 @@ impl Watch<'_> {
                 }
                 Happened::Kill(reason) => {
                     memory.killed = Some(reason);
-                    stopping = Some(self.shared.engine.stop(self.container, self.timeouts.grace_ms));
+                    let (settled, grace_ms) = (freezer.end(), self.timeouts.grace_ms);
+                    stopping = Some(Box::pin(async move {
+                        drop(settled.await);
+                        shared.engine.stop(container, grace_ms).await
+                    }));
+                    continue;
+                }
+                Happened::Turned(turn) => {
+                    if let Turn::Thawed(after) = turn {
+                        memory.last_output += after;
+                        run_at = run_at.and_then(|at| at.checked_add(after));
+                    }
+                    let phase = Phase::Running { since_ms: self.since_ms, paused: freezer.is_frozen() };
+                    // Nobody listens any more only while the process ends.
+                    drop(self.shared.progress.send((self.attempt, phase)));
                     continue;
                 }
                 Happened::StreamEnded => self.pieces = None,

@@ -149,7 +149,11 @@ pub trait Engine: Send + Sync {
     fn inspect<'a>(&'a self, id: &'a str) -> Answer<'a, State>;
     /// Returns when the container has probably ended (or the engine gave up waiting): look with inspect.
     fn wait<'a>(&'a self, id: &'a str) -> Answer<'a, ()>;
-    /// TERM, and after the grace KILL. Fine if it has ended already.
+    /// Freezes all its processes where they are; they keep their memory. Fine if it is frozen or has ended already.
+    fn pause<'a>(&'a self, id: &'a str) -> Answer<'a, ()>;
+    /// Lets them go on. Fine if it is not frozen.
+    fn unpause<'a>(&'a self, id: &'a str) -> Answer<'a, ()>;
+    /// TERM, and after the grace KILL. A frozen one is let go on first: it could not hear the TERM. Fine if it has ended already.
     fn stop<'a>(&'a self, id: &'a str, grace_ms: u64) -> Answer<'a, ()>;
     /// A tar of one path of an ended container, in pieces. `None`: there is no such path.
     fn copy_out<'a>(&'a self, id: &'a str, path: &'a str)

@@ -75,6 +75,8 @@ pub enum Step {
     Start(Box<StartOrder>),
     /// The server still counts what an earlier life of this runner took and did not start.
     GoOn(AttemptId),
+    /// All containers are to be frozen, or to go on.
+    Freeze(bool),
     Stop(StopOrder),
     /// The server has settled it: drop what is left of it.
     Forget(AttemptId),
@@ -123,6 +125,9 @@ pub struct Plan {
     /// News about the host, until the server has answered to them; and the sync that said them last.
     facts: Option<Box<Facts>>,
     facts_said: Option<u64>,
+    /// Whether the server wants containers frozen, as far as it has said so; and what was last done about it.
+    pause: Option<bool>,
+    frozen: Option<bool>,
     mode: Mode,
     random: u64,
 }
@@ -149,6 +154,8 @@ impl Plan {
             no_more: None,
             facts: None,
             facts_said: None,
+            pause: None,
+            frozen: None,
             mode: Mode::Serving,
             random: random | 1,
         }
@@ -252,7 +259,17 @@ impl Plan {
         if last {
             self.mode = Mode::Stopped;
         } else {
+            self.pause = Some(answer.pause);
+            // Before anything is started.
+            self.freeze(steps);
             self.take(now, answer.orders, steps);
+        }
+    }
+
+    fn freeze(&mut self, steps: &mut Vec<Step>) {
+        if let Some(wanted) = self.pause.filter(|wanted| self.frozen != Some(*wanted)) {
+            self.frozen = Some(wanted);
+            steps.push(Step::Freeze(wanted));
         }
     }
 

@@ -27,7 +27,12 @@ fn greeting(session: u64) -> HelloAnswer {
 fn orders(seq: u64, start: &[AttemptId], stop: &[AttemptId], forget: &[AttemptId]) -> Event {
     let start = start.iter().map(|attempt| test_order(attempt.0)).collect();
     let stop = stop.iter().map(|attempt| StopOrder { attempt: *attempt, reason: EndReason::Cancelled }).collect();
-    Event::Answered(SyncAnswer { seq, orders: Orders { start, stop, forget: forget.to_vec() }, drain: false })
+    Event::Answered(SyncAnswer {
+        seq,
+        orders: Orders { start, stop, forget: forget.to_vec() },
+        drain: false,
+        pause: false,
+    })
 }
 
 fn nothing(seq: u64) -> Event {
@@ -39,13 +44,15 @@ fn ended() -> Phase {
 }
 
 fn running() -> Phase {
-    Phase::Running { since_ms: 1 }
+    Phase::Running { since_ms: 1, paused: false }
 }
 
 /// Steps in short: `hello`, `news 3 [1 running]`, `idle 4 []`, `start 1`, `stop 1`, `forget 1`, `quit`.
 fn shown(steps: &[Step]) -> Vec<String> {
     steps
         .iter()
+        // The first answer of each life says it, and nothing follows from it.
+        .filter(|step| **step != Step::Freeze(false))
         .map(|step| match step {
             Step::Hello => "hello".to_owned(),
             Step::Sync(request) => {
@@ -61,6 +68,7 @@ fn shown(steps: &[Step]) -> Vec<String> {
             Step::GoOn(attempt) => format!("go on {attempt}"),
             Step::Stop(order) => format!("stop {}", order.attempt),
             Step::Forget(attempt) => format!("forget {attempt}"),
+            Step::Freeze(_) => "freeze".to_owned(),
             Step::Quit => "quit".to_owned(),
         })
         .collect()
@@ -321,4 +329,27 @@ fn what_was_not_started_waits_for_the_servers_word() {
             (1_500, nothing(2), &["idle 3 [1 preparing, 2 preparing]"]),
         ],
     );
+}
+
+#[test]
+fn a_pause_comes_before_what_it_came_with_and_is_said_once() {
+    let paused = |seq, start: &[AttemptId], pause| match orders(seq, start, &[], &[]) {
+        Event::Answered(answer) => Event::Answered(SyncAnswer { pause, ..answer }),
+        other => other,
+    };
+    let mut plan = fresh();
+    let mut freezes = Vec::new();
+    let mut step = |now, event| {
+        let steps = plan.handle(now, event);
+        freezes.extend(steps.iter().filter(|step| matches!(step, Step::Freeze(_))).cloned());
+        shown(&steps)
+    };
+    step(0, Event::Wake);
+    step(0, greeted(5));
+    step(1, nothing(1));
+    assert_eq!(step(2, paused(2, &[A], true)), ["freeze", "start 1"]);
+    step(10, Event::Wake);
+    assert_eq!(step(11, paused(3, &[], true)), ["idle 4 [1 preparing]"]);
+    assert_eq!(step(2_000, paused(4, &[], false)), ["idle 5 [1 preparing]"]);
+    assert_eq!(freezes, [Step::Freeze(false), Step::Freeze(true), Step::Freeze(false)]);
 }

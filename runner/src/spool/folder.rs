@@ -25,6 +25,24 @@ pub struct Started {
     pub boot: String,
 }
 
+/// How long its container was frozen, by the clock of the wall: that does not count against its time limits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pauses {
+    /// When it was started: the engine does not say that of a frozen one.
+    pub started_ms: u64,
+    /// Pauses that are over.
+    pub past_ms: u64,
+    /// Since when it is frozen.
+    pub since_ms: Option<u64>,
+}
+
+impl Pauses {
+    /// Frozen so far.
+    pub fn total_ms(&self, now_ms: u64) -> u64 {
+        self.past_ms + self.since_ms.map_or(0, |since| now_ms.saturating_sub(since))
+    }
+}
+
 /// What an earlier life of the runner left of an attempt.
 #[derive(Clone, Debug)]
 pub struct Left {
@@ -46,6 +64,18 @@ impl Folder {
 
     pub fn started(&self, started: &Started) -> io::Result<()> {
         self.put("started.json", started)
+    }
+
+    pub fn keep_pauses(&self, pauses: &Pauses) -> io::Result<()> {
+        self.put("pauses.json", pauses)
+    }
+
+    /// Most were never frozen.
+    pub fn pauses(&self) -> Pauses {
+        match self.path.join("pauses.json").exists() {
+            true => self.get("pauses.json").unwrap_or_default(),
+            false => Pauses::default(),
+        }
     }
 
     /// Durable before it is told.

@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use dsg_schemas::ids::AttemptId;
 
 pub use cache::{Cache, CacheError};
-pub use folder::{Folder, Left, Started};
+pub use folder::{Folder, Left, Pauses, Started};
 pub use identity::Identity;
 pub use log::{LogSpool, TAIL_BYTES};
 

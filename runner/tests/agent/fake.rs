@@ -47,6 +47,8 @@ pub struct State {
     /// Downloads are answered once so many were asked for.
     pub blob_crowd: u64,
     pub blob_asks: u64,
+    /// Uploads are not taken yet.
+    pub blobs_held: bool,
     pub parts: BTreeMap<String, Vec<u8>>,
     /// Everything is answered with 503.
     pub down: bool,
@@ -57,6 +59,8 @@ pub struct State {
     pub halve_logs: u32,
     /// Log batches that are taken and whose answers are lost.
     pub lose_log_answers: u32,
+    /// A person paused the runner.
+    pub pause: bool,
     /// The runner's credential is not known any more.
     pub revoked: bool,
 }
@@ -317,8 +321,12 @@ async fn sync(Shared(fake): Shared<Fake>, headers: HeaderMap, Json(request): Jso
         return problem(StatusCode::CONFLICT, code);
     }
     let mut changed = fake.changed.subscribe();
+    let told = fake.lock().pause;
     let held = async {
-        while orders(&fake.lock(), seq).is_empty() && fake.lock().syncs.last().is_some_and(|last| last.seq == seq) {
+        while fake.lock().pause == told
+            && orders(&fake.lock(), seq).is_empty()
+            && fake.lock().syncs.last().is_some_and(|last| last.seq == seq)
+        {
             changed.changed().await.expect("the server lives");
         }
     };
@@ -335,7 +343,8 @@ async fn sync(Shared(fake): Shared<Fake>, headers: HeaderMap, Json(request): Jso
     if !orders.stop.is_empty() {
         fake.change(|state| state.stop_answers.insert(seq));
     }
-    Json(SyncAnswer { seq, orders, drain: false }).into_response()
+    let pause = fake.lock().pause;
+    Json(SyncAnswer { seq, orders, drain: false, pause }).into_response()
 }
 
 fn take(state: &mut State, request: SyncRequest) -> Result<(), &'static str> {
@@ -433,6 +442,7 @@ async fn put_blob(
     if let Some(refusal) = refused(&fake, &headers) {
         return refusal;
     }
+    fake.until("uploads are taken", |state| !state.blobs_held).await;
     let (status, have) = fake.change(|state| {
         let part = state.parts.entry(hash.clone()).or_default();
         if query["offset"] != part.len() as u64 {

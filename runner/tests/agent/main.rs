@@ -3,6 +3,7 @@
 mod fake;
 mod join;
 mod life;
+mod pause;
 mod real;
 mod trouble;
 

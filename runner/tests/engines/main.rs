@@ -2,6 +2,7 @@
 //! an engine that is not given is skipped, and said so. Needs no registry: the runner's self-test image does everything.
 mod bench;
 mod gpus;
+mod pause;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -20,6 +21,7 @@ use dsg_schemas::wire::Gpu;
 
 use bench::{Bench, MIB, RUNNER, collect, expect_failure};
 use gpus::gpus_come_through_cdi;
+use pause::a_pause_really_pauses;
 
 async fn output_is_complete(bench: Arc<Bench>) {
     let run = bench.run(&bench.plan(1, &["lines", "20000", "then", "error", "oh", "then", "exit", "9"])).await;
@@ -397,7 +399,9 @@ async fn suite(variable: &str) {
         a_running_container_is_taken_up_again,
     ];
     failed.extend(finish(third).await);
-    failed.extend(finish(checks![the_host_proves_itself, a_mount_by_name_is_the_folder_alone]).await);
+    failed.extend(
+        finish(checks![the_host_proves_itself, a_mount_by_name_is_the_folder_alone, a_pause_really_pauses]).await,
+    );
     failed.extend(finish(checks![gpus_come_through_cdi]).await);
     for own in bench.engine.own(&bench.grid, RUNNER).await.expect("listed") {
         bench.remove(&own.id).await;

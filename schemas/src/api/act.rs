@@ -47,6 +47,18 @@ pub enum Act {
     Undrain {
         runner: RunnerId,
     },
+    /// Freeze what runs there, and take nothing new. Time limits stop, memory stays held. Survives restarts of both.
+    Pause {
+        runner: RunnerId,
+    },
+    /// Stop what runs there, with grace; its chunks wait again at no cost. Nothing new is taken until it is resumed.
+    Evict {
+        runner: RunnerId,
+    },
+    /// After a pause: what was frozen goes on. After either: it takes work again, unless it is drained.
+    Resume {
+        runner: RunnerId,
+    },
     /// Forget a runner that holds nothing, with its credential.
     RemoveRunner {
         runner: RunnerId,

@@ -12,6 +12,10 @@ pub enum RunnerState {
     Ready,
     /// Finishes what it holds, takes nothing new.
     Draining,
+    /// A person froze what it holds; it takes nothing new.
+    Paused,
+    /// A person had stopped what it held; it takes nothing new.
+    Evicted,
     /// In touch, but takes nothing: `why` says the reason.
     Blocked,
     /// Silent for longer than the lease.

@@ -35,6 +35,9 @@ pub struct SyncAnswer {
     /// A person drains this runner: finish, take nothing new.
     #[serde(default)]
     pub drain: bool,
+    /// A person paused it: what runs is frozen until this is no longer said.
+    #[serde(default)]
+    pub pause: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -56,6 +59,9 @@ pub enum Phase {
     Running {
         /// Since when, on the runner's clock, as Unix milliseconds.
         since_ms: u64,
+        /// Frozen: it holds its memory, and its time limits stand still.
+        #[serde(default, skip_serializing_if = "is_false")]
+        paused: bool,
     },
     /// The container ended well; its outputs are on their way to the server.
     Storing,
@@ -141,6 +147,11 @@ pub struct GpuLoad {
     pub busy_percent: Option<u32>,
     pub memory_used_bytes: Option<u64>,
     pub celsius: Option<u32>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
+fn is_false(truth: &bool) -> bool {
+    !*truth
 }
 
 /// Most ends say nothing of most of this, and there are millions of them.

@@ -39,6 +39,9 @@ pub(crate) fn decide(retry: &Retry, chunk: &ChunkRow, reason: EndReason, exit_co
     }
     let (charge, used, limit) = match reason.blame() {
         // Taken back or stopped by people: starts again at once, at no cost.
+        Blame::People if reason == EndReason::Evicted && planted(Bug::EvictCosts) => {
+            (Charge::Failure, chunk.failures, retry.limit)
+        }
         Blame::People | Blame::Nobody => return Decision::Again { charge: Charge::Nothing, delay_ms: 0 },
         Blame::Grid => (Charge::Requeue, chunk.requeues, GRID_REQUEUES),
         Blame::User => (Charge::Failure, chunk.failures, retry.limit),

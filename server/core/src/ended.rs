@@ -21,7 +21,7 @@ impl Grid {
         self.note_sickness(now, &row, elsewhere, &ended);
         match was {
             Standing::Current => {
-                let ended = self.with_required_outputs(&row, ended);
+                let ended = self.with_evictor(row.runner, self.with_required_outputs(&row, ended));
                 // By the runner's clock it may have run for longer than it was there.
                 let ran = || (ended.run_ms > 0).then_some(now.saturating_sub(ended.run_ms).max(row.leased_ms));
                 row.started_ms = row.started_ms.or_else(ran);

@@ -129,6 +129,7 @@ pub struct Orders {
     pub stop: Vec<StopOrder>,
     pub forget: Vec<AttemptId>,
     pub drain: bool,
+    pub pause: bool,
 }
 
 /// One attempt to start. The shell adds what the spec says.

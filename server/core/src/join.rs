@@ -32,6 +32,7 @@ impl Grid {
             version: String::new(),
             facts: Facts::default(),
             drain: false,
+            halted: None,
             joined_ms: now,
             sick: Default::default(),
         };

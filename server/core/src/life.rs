@@ -182,7 +182,9 @@ fn missing_words(row: &JobRow) -> String {
             words.push(format!("{count} of {} {verb}", counted(row.tally.total(), "chunk")));
         }
     }
-    let common = row.failures.iter().max_by_key(|(_, count)| **count);
+    // What was evicted ran again.
+    let counts = row.failures.iter().filter(|(reason, _)| **reason != EndReason::Evicted);
+    let common = counts.max_by_key(|(_, count)| **count);
     let common = common.map(|(reason, _)| format!(", most often by {reason}")).unwrap_or_default();
     format!("{}{common}", words.join(", "))
 }

@@ -80,6 +80,14 @@ pub enum Bug {
     SicknessUnwritten,
     /// A runner that has to rest gets chunks.
     SickGetsWork,
+    /// A paused or evicted runner gets chunks.
+    HaltedGetsWork,
+    /// That a runner is paused or evicted is not written.
+    HaltUnwritten,
+    /// An evicted chunk pays for it as for a failure.
+    EvictCosts,
+    /// What runs on an evicted runner runs on.
+    EvictsNothing,
 }
 
 #[cfg(feature = "planted-bugs")]
@@ -88,7 +96,7 @@ mod switch {
     use std::cell::Cell;
 
     impl Bug {
-        pub const ALL: [Bug; 38] = [
+        pub const ALL: [Bug; 42] = [
             Bug::SessionUnchecked,
             Bug::SeqUnchecked,
             Bug::CloneAdmitted,
@@ -127,6 +135,10 @@ mod switch {
             Bug::SicknessForgotten,
             Bug::SicknessUnwritten,
             Bug::SickGetsWork,
+            Bug::HaltedGetsWork,
+            Bug::HaltUnwritten,
+            Bug::EvictCosts,
+            Bug::EvictsNothing,
         ];
     }
 

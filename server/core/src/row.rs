@@ -318,9 +318,28 @@ pub struct RunnerRow {
     pub facts: Facts,
     /// A person's drain.
     pub drain: bool,
+    /// A person's pause or evict, whichever came last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub halted: Option<Halted>,
     pub joined_ms: u64,
     #[serde(default, skip_serializing_if = "is_default")]
     pub sick: Sickness,
+}
+
+/// What a runner does with what it holds, beside taking nothing new.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Halted {
+    pub how: Halt,
+    pub by: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Halt {
+    /// Frozen where it is.
+    Pause,
+    /// Stopped; its chunks wait again.
+    Evict,
 }
 
 /// What went wrong on a runner lately through the grid's fault; a user's failure never counts.

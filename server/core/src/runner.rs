@@ -9,7 +9,8 @@ use dsg_schemas::wire::Load;
 use crate::attempt::Standing;
 use crate::event::Millis;
 use crate::grid::Grid;
-use crate::row::RunnerRow;
+use crate::planted::{Bug, planted};
+use crate::row::{Halt, RunnerRow};
 
 /// Attempts on one runner: above it, its host has no processes left for anything else.
 const HOLDS: usize = 1024;
@@ -82,6 +83,13 @@ impl Runner {
         }
         if self.session.is_none() {
             return (RunnerState::Blocked, "not heard again since the server started".to_owned());
+        }
+        if let Some(halted) = self.row.halted.as_ref().filter(|_| !planted(Bug::HaltedGetsWork)) {
+            let state = match halted.how {
+                Halt::Pause => RunnerState::Paused,
+                Halt::Evict => RunnerState::Evicted,
+            };
+            return (state, halted.why());
         }
         if let Some(why) = &self.no_more {
             return (RunnerState::Blocked, format!("takes nothing more: {why}"));

@@ -10,9 +10,12 @@ use crate::attempt::Standing;
 use crate::event::{Millis, Orders, Refusal, Report, Start, Sync};
 use crate::grid::Grid;
 use crate::planted::{Bug, planted};
+use crate::row::Halt;
 
 /// Images of which is remembered who holds them.
 const IMAGES: usize = 1_000;
+/// What is shown of an attempt whose container is frozen.
+const PAUSED: &str = "paused: it holds its memory, and its time limits stand still";
 
 impl Grid {
     pub(crate) fn sync(&mut self, now: Millis, sync: Sync) -> Result<Orders, Refusal> {
@@ -25,7 +28,10 @@ impl Grid {
         }
         self.stops(runner, &mut orders);
         orders.start.extend(self.place(now, runner));
-        orders.drain = self.runners.get(&runner).is_some_and(|runner| runner.row.drain);
+        if let Some(runner) = self.runners.get(&runner) {
+            orders.drain = runner.row.drain;
+            orders.pause = runner.row.halted.as_ref().is_some_and(|halted| halted.how == Halt::Pause);
+        }
         Ok(orders)
     }
 
@@ -92,8 +98,9 @@ impl Grid {
                 orders.forget.push(attempt);
             }
             Phase::Preparing { note } => self.progress(now, attempt, ChunkState::Leased, None, note),
-            Phase::Running { since_ms: _ } => {
-                self.progress(now, attempt, ChunkState::Running, Some(now), String::new());
+            Phase::Running { since_ms: _, paused } => {
+                let note = if paused { PAUSED } else { "" };
+                self.progress(now, attempt, ChunkState::Running, Some(now), note.to_owned());
             }
             Phase::Storing => self.progress(now, attempt, ChunkState::Storing, Some(now), String::new()),
         }
@@ -172,10 +179,16 @@ impl Grid {
 
     /// Repeated until the runner says that they are over.
     fn stops(&self, runner: RunnerId, orders: &mut Orders) {
+        let evicts = self.evicts(runner) && !planted(Bug::EvictsNothing);
         let Some(runner) = self.runners.get(&runner) else { return };
         for live in runner.holds.iter().filter_map(|id| self.attempts.get(id)).filter(|_| !planted(Bug::StopsNothing)) {
-            if let Standing::Stopping { reason, fenced: _ } = live.standing {
-                orders.stop.push(StopOrder { attempt: live.row.id, reason });
+            let attempt = live.row.id;
+            match live.standing {
+                Standing::Stopping { reason, fenced: _ } => orders.stop.push(StopOrder { attempt, reason }),
+                Standing::Current if evicts && live.row.seen => {
+                    orders.stop.push(StopOrder { attempt, reason: EndReason::Evicted });
+                }
+                Standing::Current | Standing::Lost => {}
             }
         }
     }

@@ -40,7 +40,12 @@ pub async fn perform(app: &Shared, caller: Caller, act: Act) -> Reply<Acted> {
                 return Err(Failure::bad_request(format!("{stray} is no chunk of job {job}; nothing was retried")));
             }
         }
-        Act::Drain { .. } | Act::Undrain { .. } | Act::RemoveRunner { .. } => {
+        Act::Drain { .. }
+        | Act::Undrain { .. }
+        | Act::Pause { .. }
+        | Act::Evict { .. }
+        | Act::Resume { .. }
+        | Act::RemoveRunner { .. } => {
             if !caller.is_at_least(Role::Operator) {
                 return Err(Failure::forbidden("runners are an operator's; ask one, or an admin for that role"));
             }

@@ -72,9 +72,9 @@ pub async fn sync(State(app): State<App>, caller: Caller, Json(request): Json<Sy
         // The result of the attempt does not depend on its log.
         let _ = app.blocking("close logs", close).await;
     }
-    let Orders { start, stop, forget, drain } = orders;
+    let Orders { start, stop, forget, drain, pause } = orders;
     let start = start_orders(&app, start).await;
-    Ok(Json(SyncAnswer { seq, orders: wire::Orders { start, stop, forget }, drain }))
+    Ok(Json(SyncAnswer { seq, orders: wire::Orders { start, stop, forget }, drain, pause }))
 }
 
 /// Applies the report, and waits for work if there is nothing to order.
@@ -84,8 +84,9 @@ async fn hold(app: &Shared, said: Said, report: Report, wait_ms: u64) -> Reply<O
     let mut work = app.engine.work();
     work.borrow_and_update();
     let mut orders = apply(app, said, Some(report)).await?;
-    let drain = orders.drain;
-    while orders.start.is_empty() && orders.stop.is_empty() && orders.forget.is_empty() && orders.drain == drain {
+    let told = (orders.drain, orders.pause);
+    let nothing = |orders: &Orders| orders.start.is_empty() && orders.stop.is_empty() && orders.forget.is_empty();
+    while nothing(&orders) && (orders.drain, orders.pause) == told {
         tokio::select! {
             changed = work.changed() => if changed.is_err() { break },
             () = sleep_until(until) => break,

@@ -74,7 +74,7 @@ impl Runner {
         self.seq += 1;
         let phase = match ends {
             true => Phase::Ended(Box::new(Ended::before_start(EndReason::Succeeded, ""))),
-            false => Phase::Running { since_ms: 1 },
+            false => Phase::Running { since_ms: 1, paused: false },
         };
         let attempts: Vec<_> =
             self.holds.iter().map(|attempt| AttemptReport { attempt: *attempt, phase: phase.clone() }).collect();

@@ -46,10 +46,7 @@ pub fn page(frame: Frame<'_>, overview: &Overview, join: &str) -> Markup {
 
 /// Reserved against offered, over the runners that are in touch.
 fn capacity(all: &[RunnerView]) -> Markup {
-    let here = || {
-        all.iter()
-            .filter(|runner| matches!(runner.state, RunnerState::Ready | RunnerState::Draining | RunnerState::Blocked))
-    };
+    let here = || all.iter().filter(|runner| !matches!(runner.state, RunnerState::Unreachable | RunnerState::New));
     let (used, cpus) = here().fold((0, 0), |sum, one| (sum.0 + one.used_cpus_milli, sum.1 + one.facts.cpus_milli));
     let gpus: usize = here().map(|one| one.facts.gpus.len()).sum();
     let gpus_used: usize = here().map(|one| one.used_gpus.len()).sum();

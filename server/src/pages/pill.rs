@@ -48,6 +48,8 @@ pub fn runner(state: RunnerState) -> Markup {
     match state {
         RunnerState::Ready => pill("succeeded", "ready"),
         RunnerState::Draining => pill("held", "draining"),
+        RunnerState::Paused => pill("held", "paused"),
+        RunnerState::Evicted => pill("held", "evicted"),
         RunnerState::Blocked => pill("skipped", "blocked"),
         RunnerState::Unreachable => pill("failed", "unreachable"),
         RunnerState::New => pill("waiting", "never seen"),

@@ -46,7 +46,7 @@ fn card(frame: Frame<'_>, runner: &RunnerView) -> Markup {
             header { h2 { (Shown(&shortened(&runner.name, 60))) } (pill::runner(runner.state)) }
             div.body {
                 p.small.dim { "Seen " (words::time_or_dash(frame.now_ms, runner.last_seen_ms)) @if !runner.version.is_empty() { " · runner " (Shown(&runner.version)) } @if !facts.engine.kind.is_empty() { " · " (engine(runner)) } }
-                @if !runner.why.is_empty() { div.notice.(if runner.state == RunnerState::Draining { "" } else { "wait" }) { p { (Shown(&words::sentence(&runner.why))) } } }
+                @if !runner.why.is_empty() { div.notice.(if by_person(runner.state) { "" } else { "wait" }) { p { (Shown(&words::sentence(&runner.why))) } } }
                 div.meters { (meters(runner)) }
                 @for gpu in &facts.gpus { (gpu_block(runner, gpu)) }
                 @if let Some(note) = &facts.gpu_note { p.small.dim { (Shown(&words::sentence(note))) } }
@@ -148,6 +148,10 @@ fn checks(runner: &RunnerView) -> Markup {
     }
 }
 
+fn by_person(state: RunnerState) -> bool {
+    matches!(state, RunnerState::Draining | RunnerState::Paused | RunnerState::Evicted)
+}
+
 fn actions(runner: &RunnerView) -> Markup {
     let act = |act, label| Act { to: SafeUrl::runner_act(runner.id), act, label };
     html! {
@@ -155,10 +159,17 @@ fn actions(runner: &RunnerView) -> Markup {
             @if runner.state == RunnerState::Draining { (act("undrain", "Take work again").button()) } @else {
                 (act("drain", "Drain the runner").ask("drain", "Drain", "It finishes what it holds and takes nothing new, until somebody says otherwise.", false))
             }
+            @if matches!(runner.state, RunnerState::Paused | RunnerState::Evicted) { (act("resume", "Resume the runner").button()) }
+            @if runner.state != RunnerState::Paused {
+                (act("pause", "Pause the runner").ask("pause", "Pause", "What it runs is frozen where it is, keeps its memory, and its time limits stand still; it takes nothing new, until somebody resumes it.", false))
+            }
+            @if runner.state != RunnerState::Evicted {
+                (act("evict", "Evict what it runs").ask("evict", "Evict", "What it runs is stopped and waits again, at no cost; it takes nothing new, until somebody resumes it.", true))
+            }
             @if !runner.holds.is_empty() {
                 (act("remove_force", "Take everything from it and remove it").ask("remove_force", "Remove by force", "For a host that is no longer trusted: its chunks wait again at no cost, its credential is forgotten, and what it still says counts no more. Its containers have to be stopped on that host.", true))
             }
-            @if runner.holds.is_empty() && matches!(runner.state, RunnerState::Unreachable | RunnerState::New | RunnerState::Draining) {
+            @if runner.holds.is_empty() && (by_person(runner.state) || matches!(runner.state, RunnerState::Unreachable | RunnerState::New)) {
                 (act("remove", "Remove the runner").ask("remove", "Remove", "Its credential is forgotten; to come back it has to join again.", true))
             }
         }

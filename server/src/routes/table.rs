@@ -102,7 +102,7 @@ fn doing() -> Vec<Route> {
         )
         .takes::<EditJob>()
         .answers::<Edited>(),
-        post("/api/v1/acts", SUBMITTER, "Cancel, hold, release, limit, retry, delete, drain", acts::act)
+        post("/api/v1/acts", SUBMITTER, "Cancel, hold, release, limit, retry, delete; drain, pause, evict", acts::act)
             .takes::<Act>()
             .answers::<Acted>(),
         post("/api/v1/login-links", VIEWER, "A link that logs a browser in as the caller, once", tokens::link)

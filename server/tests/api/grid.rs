@@ -166,7 +166,7 @@ pub fn preparing(attempt: AttemptId) -> AttemptReport {
     AttemptReport { attempt, phase: Phase::Preparing { note: "pulling image".to_owned() } }
 }
 pub fn running(attempt: AttemptId) -> AttemptReport {
-    AttemptReport { attempt, phase: Phase::Running { since_ms: 1 } }
+    AttemptReport { attempt, phase: Phase::Running { since_ms: 1, paused: false } }
 }
 pub fn ended(attempt: AttemptId, reason: EndReason, exit_code: i32) -> AttemptReport {
     let ended = Ended { exit_code: Some(exit_code), run_ms: 5, ..Ended::before_start(reason, "") };

@@ -6,7 +6,7 @@ use dsg_schemas::reason::EndReason;
 use futures_util::StreamExt;
 use reqwest::Method;
 
-use super::grid::{Grid, HELLO, PATIENCE, ended, succeeded};
+use super::grid::{Grid, HELLO, PATIENCE, ended, running, succeeded};
 
 #[tokio::test]
 async fn pages_of_jobs_show_each_job_once() {
@@ -131,6 +131,34 @@ async fn runners_tokens_and_the_queue_have_pages_and_filters() {
     let one: Vec<QueueEntry> = walk(&grid, &format!("/api/v1/queue?job={}&", jobs[3])).await;
     assert_eq!((one.len(), one[0].job), (1, jobs[3]));
     assert_eq!(walk::<QueueEntry>(&grid, "/api/v1/queue?owner=nobody&").await, []);
+}
+
+/// A held sync is answered at once with a pause and its end, and an evicted attempt costs nothing.
+#[tokio::test]
+async fn a_runner_hears_of_a_pause_and_of_an_eviction() {
+    let grid = Grid::start().await;
+    let mut ada = grid.runner("ada").await;
+    let job = grid.submit(HELLO).await;
+    let attempt = ada.sync(&grid, vec![]).await.orders.start[0].attempt;
+    assert!(!ada.sync(&grid, vec![running(attempt)]).await.pause);
+    let runner = dsg_schemas::ids::RunnerId(1);
+    for (act, pause) in [(Act::Pause { runner }, true), (Act::Resume { runner }, false)] {
+        let request = ada.request(vec![running(attempt)], 20_000);
+        let held = ada.send(&grid, &request);
+        let said = async { grid.post::<_, Acted>("/api/v1/acts", &act).await };
+        let (answer, acted) = tokio::join!(held, said);
+        // The act may have come first: then the answer has nothing new to wait for, and the next one says the same.
+        assert_eq!((acted.count, ada.sync(&grid, vec![running(attempt)]).await.pause), (1, pause));
+        drop(answer);
+    }
+    grid.post::<_, Acted>("/api/v1/acts", &Act::Evict { runner }).await;
+    let orders = ada.sync(&grid, vec![running(attempt)]).await.orders;
+    assert_eq!((orders.stop[0].attempt, orders.stop[0].reason), (attempt, EndReason::Evicted));
+    ada.sync(&grid, vec![ended(attempt, EndReason::Evicted, 143)]).await;
+    let view: JobView = grid.get(&format!("/api/v1/jobs/{job}")).await;
+    assert_eq!((view.chunks.waiting, view.chunks.failed), (2, 0));
+    let page: Page<RunnerView> = grid.get("/api/v1/runners").await;
+    assert_eq!(page.rows[0].state, RunnerState::Evicted);
 }
 
 /// A person who has drained a runner or submitted a job sees that, wherever they look next.

@@ -47,7 +47,8 @@ async fn come_back(runner: PaperRunner, held: Vec<AttemptId>, gate: Arc<Barrier>
     let hello = serde_json::to_value(runner.hello())?;
     let greeted: HelloAnswer = serde_json::from_value(insist(&runner, HELLO, &hello, &mut returned.exchanges).await?)?;
     for seq in 1.. {
-        let running = |id: &AttemptId| AttemptReport { attempt: *id, phase: Phase::Running { since_ms: 1 } };
+        let running =
+            |id: &AttemptId| AttemptReport { attempt: *id, phase: Phase::Running { since_ms: 1, paused: false } };
         let sync = request(&greeted, seq, returned.held.iter().map(running).collect(), 0);
         let answer = insist(&runner, SYNC, &serde_json::to_value(sync)?, &mut returned.exchanges).await?;
         let answer: SyncAnswer = serde_json::from_value(answer)?;

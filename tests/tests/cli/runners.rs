@@ -38,6 +38,35 @@ async fn a_drain_need_not_be_waited_for() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_runner_is_paused_resumed_and_evicted() -> Result<()> {
+    let desk = Desk::logged_in(&["ada"]).await?;
+    let long = desk.submit("long", "run_ms=forever", "chunks: {count: 1}").await?;
+    desk.until(&long, "running", 1).await?;
+    let chunk = format!("{long}/0");
+    let said = desk.dsg(&["pause", "ada"]).await?.ends_with(0)?;
+    ensure!(said.err.contains("ada freezes 1 attempt and takes nothing new until it is resumed"), "{said:?}");
+    is(&desk, "ada", "paused").await?;
+    desk.shows(&["explain", &chunk], |said| said.out.contains("(paused: it holds its memory")).await?;
+    desk.shows(&["show", &chunk], |said| said.out.contains("paused: it holds its memory")).await?;
+    let next = desk.submit("next", "exit=0", "chunks: {count: 1}").await?;
+    desk.shows(&["explain", &next], |said| said.out.contains("ada paused by ")).await?;
+    desk.dsg(&["resume", "ada"]).await?.ends_with(0)?;
+    desk.dsg(&["wait", &next]).await?.ends_with(0)?;
+    is(&desk, "ada", "ready").await?;
+    desk.shows(&["explain", &chunk], |said| !said.out.contains("paused")).await?;
+    desk.dsg(&["pause", "ada"]).await?.ends_with(0)?;
+    desk.shows(&["explain", &chunk], |said| said.out.contains("(paused")).await?;
+    let said = desk.dsg(&["evict", "ada"]).await?.ends_with(0)?;
+    ensure!(said.err.contains("ada stops 1 attempt, whose chunks wait again at no cost"), "{said:?}");
+    desk.until(&long, "waiting", 1).await?;
+    is(&desk, "ada", "evicted").await?;
+    desk.shows(&["show", &chunk], |said| said.out.contains("stopped on ada by ")).await?;
+    desk.dsg(&["resume", "ada"]).await?.ends_with(0)?;
+    // It had no retry to spend.
+    desk.until(&long, "running", 1).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_removed_runner_has_to_join_again() -> Result<()> {
     let mut desk = Desk::logged_in(&["ada", "byron"]).await?;
     let said = desk.dsg(&["runners"]).await?.ends_with(0)?;

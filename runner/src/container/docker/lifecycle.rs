@@ -105,6 +105,7 @@ impl DockerEngine {
         let seconds = i32::try_from(grace_ms.div_ceil(1_000)).unwrap_or(i32::MAX);
         let options = StopContainerOptionsBuilder::default().t(seconds).build();
         let limit = Duration::from_millis(grace_ms) + STOP_SLACK;
+        self.thaw_if_frozen(id).await;
         let stopped = tokio::time::timeout(limit, self.long.stop_container(id, Some(options))).await;
         match stopped.map(|answer| answer.map_err(Trouble::from)) {
             Ok(Ok(())) => Ok(()),
@@ -121,6 +122,16 @@ impl DockerEngine {
     }
 
     pub(super) async fn remove_with_volumes(&self, id: &str) -> Result<(), Failure> {
+        match self.remove_once(id).await {
+            Ok(()) => Ok(()),
+            Err(_) => {
+                self.thaw_if_frozen(id).await;
+                self.remove_once(id).await
+            }
+        }
+    }
+
+    async fn remove_once(&self, id: &str) -> Result<(), Failure> {
         self.watches.forget(id);
         let options = RemoveContainerOptionsBuilder::default().force(true).v(true).build();
         match self.deadline(self.short.remove_container(id, Some(options))).await {

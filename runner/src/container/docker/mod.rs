@@ -5,6 +5,7 @@ mod connect;
 mod create;
 mod failure;
 mod find;
+mod freeze;
 #[cfg(test)]
 mod golden;
 mod gpu;
@@ -109,6 +110,14 @@ impl Engine for DockerEngine {
 
     fn wait<'a>(&'a self, id: &'a str) -> Answer<'a, ()> {
         Box::pin(self.wait_for_end(id))
+    }
+
+    fn pause<'a>(&'a self, id: &'a str) -> Answer<'a, ()> {
+        Box::pin(self.freeze(id))
+    }
+
+    fn unpause<'a>(&'a self, id: &'a str) -> Answer<'a, ()> {
+        Box::pin(self.thaw(id))
     }
 
     fn stop<'a>(&'a self, id: &'a str, grace_ms: u64) -> Answer<'a, ()> {

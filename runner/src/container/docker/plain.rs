@@ -30,6 +30,11 @@ impl Plain {
         self.call(Method::POST, path, Some(body)).await
     }
 
+    /// A call without a body, either way.
+    pub(super) async fn order(&self, path: &str) -> Result<(), Trouble> {
+        self.call(Method::POST, path, None).await.map(drop)
+    }
+
     async fn call(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value, Trouble> {
         let exchange = exchange(&self.socket, method, path, body);
         let answer = tokio::time::timeout(self.deadline, exchange).await;

@@ -3,6 +3,7 @@
 //! life can find those of its first.
 //!
 //! `command: [pretend, run_ms=20, exit=3, lines=5]`; see `Script` for all words. Anything else succeeds at once.
+mod freeze;
 mod gate;
 mod hands;
 mod script;
@@ -39,6 +40,9 @@ struct Container {
     attached: Vec<mpsc::Sender<Piece>>,
     /// Asked to end, with the exit code that will show it.
     stopped: watch::Sender<Option<i32>>,
+    /// Frozen: it does nothing, and hears nothing.
+    frozen: watch::Sender<bool>,
+    started_ms: u64,
 }
 
 /// See the module's text.
@@ -121,7 +125,9 @@ impl PretendEngine {
     async fn flood(&self, id: &str, script: &Script) {
         let attached = self.containers().get(id).map_or(Vec::new(), |container| container.attached.clone());
         let piece = Piece { stream: Stream::Stdout, bytes: script.line(Stream::Stdout, 0) };
+        let frozen = self.frozen(id);
         loop {
+            freeze::thawed(frozen.clone()).await;
             for one in &attached {
                 while one.try_send(piece.clone()).is_ok() {}
             }
@@ -144,16 +150,18 @@ impl PretendEngine {
     }
 
     async fn perform(self, id: String, script: Script, started_ms: u64, mut stopped: watch::Receiver<Option<i32>>) {
+        let frozen = self.frozen(&id);
         let act = async {
             let total = script.lines.max(script.errors);
             for n in 0..total {
                 if script.every_ms > 0 {
-                    tokio::time::sleep(Duration::from_millis(script.every_ms)).await;
+                    freeze::sleep(frozen.clone(), Duration::from_millis(script.every_ms)).await;
                 }
                 let live = !script.cut_attach || n < total / 2;
                 for (stream, count) in [(Stream::Stdout, script.lines), (Stream::Stderr, script.errors)] {
                     if n < count {
                         self.gate(Call::Write).pass().await;
+                        freeze::thawed(frozen.clone()).await;
                         self.write(&id, Piece { stream, bytes: script.line(stream, n) }, live).await;
                     }
                 }
@@ -163,13 +171,18 @@ impl PretendEngine {
             }
             match script.forever {
                 true => std::future::pending().await,
-                false => tokio::time::sleep(Duration::from_millis(script.run_ms)).await,
+                false => freeze::sleep(frozen.clone(), Duration::from_millis(script.run_ms)).await,
             }
+        };
+        let told = async {
+            let code = stopped.wait_for(Option::is_some).await.ok().and_then(|code| *code);
+            freeze::thawed(frozen.clone()).await;
+            code
         };
         let code = tokio::select! {
             biased;
             () = act => None,
-            code = stopped.wait_for(Option::is_some) => code.ok().and_then(|code| *code),
+            code = told => code,
         };
         let own = if script.oom { 137 } else { script.exit };
         self.end(&id, started_ms, code.unwrap_or(own), script.oom && code.is_none());
@@ -225,6 +238,8 @@ impl Engine for PretendEngine {
                 dropped: 0,
                 attached: Vec::new(),
                 stopped: watch::Sender::new(None),
+                frozen: watch::Sender::new(false),
+                started_ms: 0,
             });
             Ok(plan.name.clone())
         })
@@ -295,6 +310,7 @@ impl Engine for PretendEngine {
                     return Ok(());
                 }
                 container.state.send_replace(State::Running { since_ms: started_ms });
+                container.started_ms = started_ms;
                 (container.script.clone(), container.stopped.subscribe())
             };
             let quick = Script { exit: script.exit, files: script.files.clone(), ..Script::default() } == script;
@@ -325,6 +341,22 @@ impl Engine for PretendEngine {
         })
     }
 
+    fn pause<'a>(&'a self, id: &'a str) -> Answer<'a, ()> {
+        Box::pin(async move {
+            self.awake()?;
+            self.set_frozen(id, true);
+            Ok(())
+        })
+    }
+
+    fn unpause<'a>(&'a self, id: &'a str) -> Answer<'a, ()> {
+        Box::pin(async move {
+            self.awake()?;
+            self.set_frozen(id, false);
+            Ok(())
+        })
+    }
+
     fn stop<'a>(&'a self, id: &'a str, grace_ms: u64) -> Answer<'a, ()> {
         Box::pin(async move {
             self.awake()?;
@@ -333,6 +365,7 @@ impl Engine for PretendEngine {
             if *state.borrow() == State::Created {
                 return Ok(());
             }
+            self.set_frozen(id, false);
             if deaf {
                 tokio::time::sleep(Duration::from_millis(grace_ms)).await;
             }

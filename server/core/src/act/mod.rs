@@ -3,6 +3,7 @@ mod cancel;
 mod delete;
 mod edit;
 mod expire;
+mod halt;
 mod hold;
 mod limit;
 mod retry;
@@ -12,6 +13,7 @@ use dsg_schemas::api::{Act as PersonsAct, Acted};
 
 use crate::event::{Act, Millis, Refusal};
 use crate::grid::Grid;
+use crate::row::Halt;
 
 impl Grid {
     pub(crate) fn act(&mut self, now: Millis, act: Act) -> Result<Acted, Refusal> {
@@ -31,6 +33,9 @@ impl Grid {
             PersonsAct::Delete { job } => self.delete(job),
             PersonsAct::Drain { runner } => self.drain(runner, true),
             PersonsAct::Undrain { runner } => self.drain(runner, false),
+            PersonsAct::Pause { runner } => self.halt(runner, Halt::Pause, who),
+            PersonsAct::Evict { runner } => self.halt(runner, Halt::Evict, who),
+            PersonsAct::Resume { runner } => self.resume(runner),
             PersonsAct::RemoveRunner { runner, force } => self.remove_runner(now, runner, force.then_some(&who)),
         }
     }

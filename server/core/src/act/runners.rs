@@ -22,6 +22,9 @@ impl Grid {
         }
         runner.row.drain = drain;
         self.changes.runners.insert(id);
+        if !drain && runner.row.halted.is_some() {
+            return acted(1, format!("{name} is not drained any more; resume it to give it work again"));
+        }
         if !drain {
             return acted(1, format!("{name} takes work again"));
         }

@@ -131,11 +131,14 @@ impl Play {
             }
             "limit" => self.limit(first, &words),
             "edit" => self.edit(job(), &words),
-            "drain" | "undrain" | "remove" => {
+            "drain" | "undrain" | "pause" | "evict" | "resume" | "remove" => {
                 let runner = self.fake(first).id;
                 self.person(match command {
                     "drain" => PersonsAct::Drain { runner },
                     "undrain" => PersonsAct::Undrain { runner },
+                    "pause" => PersonsAct::Pause { runner },
+                    "evict" => PersonsAct::Evict { runner },
+                    "resume" => PersonsAct::Resume { runner },
                     _ => PersonsAct::RemoveRunner { runner, force: words.has("force") },
                 });
             }
@@ -240,7 +243,7 @@ impl Play {
             Err(refusal) => return self.out.push(format!("refused: {refusal}")),
             Ok(other) => panic!("{other:?}"),
         };
-        let Orders { start, stop, forget, drain } = orders;
+        let Orders { start, stop, forget, drain, pause } = orders;
         for order in &start {
             let gpus = if order.gpus.is_empty() { String::new() } else { format!(" with {}", order.gpus.join(", ")) };
             let grown = match order.grown {
@@ -259,6 +262,9 @@ impl Play {
         self.out.extend(forget.iter().map(|attempt| format!("{name} forgets attempt {attempt}")));
         if drain {
             self.out.push(format!("{name} is told to drain"));
+        }
+        if pause {
+            self.out.push(format!("{name} is told to pause"));
         }
         let fake = self.fake(name);
         if arrives {
@@ -372,7 +378,8 @@ fn phase_of(text: &str) -> Phase {
     match text {
         "preparing" => Phase::Preparing { note: String::new() },
         "pulling" => Phase::Preparing { note: "pulling the image".to_owned() },
-        "running" => Phase::Running { since_ms: 0 },
+        "running" => Phase::Running { since_ms: 0, paused: false },
+        "paused" => Phase::Running { since_ms: 0, paused: true },
         "storing" => Phase::Storing,
         _ => {
             let mut parts = text.split('+');
@@ -380,7 +387,8 @@ fn phase_of(text: &str) -> Phase {
             let (end, ran) = end.split_once('@').unwrap_or((end, "0s"));
             let (word, code) = end.split_once(':').unwrap_or((end, ""));
             let reason = EndReason::ALL.into_iter().find(|reason| reason.word() == word).expect("a reason");
-            let mut ended = Ended::before_start(reason, if reason == EndReason::Succeeded { "" } else { "it said so" });
+            let silent = matches!(reason, EndReason::Succeeded | EndReason::Evicted);
+            let mut ended = Ended::before_start(reason, if silent { "" } else { "it said so" });
             ended.exit_code = code.parse().ok();
             ended.run_ms = Words(Vec::new()).duration_of(ran);
             ended.outputs = parts.map(stored).collect();

@@ -24,6 +24,8 @@ pub struct Host {
     /// It speaks again then, or earlier if something happens.
     pub speaks_at: Millis,
     pub no_more: bool,
+    /// Its containers are frozen, by the server's word.
+    pub paused: bool,
     /// Until then nothing can be pulled there.
     pub sick_until: Millis,
     pub containers: BTreeMap<AttemptId, Container>,
@@ -44,6 +46,8 @@ pub struct Container {
     /// When it goes on to its next phase.
     pub next_at: Millis,
     pub outcome: EndReason,
+    /// Told to stop: then it is not frozen any more.
+    pub stopping: bool,
 }
 
 impl Host {
@@ -69,6 +73,7 @@ impl Host {
             down_until: 0,
             speaks_at: 0,
             no_more: false,
+            paused: false,
             sick_until: 0,
             containers: BTreeMap::new(),
             drift: dice.one_of(&[100, 100, 101, 50, 200, 100_000]).unwrap_or(100),
@@ -94,13 +99,22 @@ impl Host {
     /// Containers go on, whether the process is there or not. Says whether there is something to report.
     pub fn go_on(&mut self, now: Millis, dice: &mut Dice) -> bool {
         let mut news = false;
+        let frozen = self.paused;
+        for container in self.containers.values_mut().filter(|container| !container.stopping) {
+            // What is fetched or stored goes on; what runs stands still.
+            if let Phase::Running { paused, .. } = &mut container.phase {
+                news |= *paused != frozen;
+                *paused = frozen;
+                container.next_at = container.next_at.max(if frozen { now + 1 } else { 0 });
+            }
+        }
         for container in self.containers.values_mut().filter(|container| container.next_at <= now) {
             let ran = dice.below(60_000) * self.drift / 100;
             container.phase = match &container.phase {
                 Phase::Preparing { .. } if container.outcome == EndReason::PullFailed => ended(container.outcome, 0),
                 // Quick ones are over before anybody hears that they run.
                 Phase::Preparing { .. } if dice.percent(10) => ended(container.outcome, ran),
-                Phase::Preparing { .. } => Phase::Running { since_ms: now * self.drift / 100 },
+                Phase::Preparing { .. } => Phase::Running { since_ms: now * self.drift / 100, paused: false },
                 Phase::Running { .. } if container.outcome == EndReason::Succeeded => Phase::Storing,
                 Phase::Running { .. } | Phase::Storing => ended(container.outcome, ran),
                 Phase::Ended(_) => continue,
@@ -132,6 +146,7 @@ impl Host {
         faults: bool,
     ) -> u64 {
         let mut starts = 0;
+        self.paused = orders.pause;
         for start in orders.start {
             self.containers.entry(start.attempt).or_insert_with(|| {
                 starts += 1;
@@ -153,6 +168,7 @@ impl Host {
                     phase: Phase::Preparing { note: String::new() },
                     next_at: now + dice.below(5_000),
                     outcome,
+                    stopping: false,
                 }
             });
         }
@@ -162,7 +178,8 @@ impl Host {
             {
                 // It takes its grace time.
                 container.outcome = stop.reason;
-                container.phase = Phase::Running { since_ms: now };
+                container.stopping = true;
+                container.phase = Phase::Running { since_ms: now, paused: false };
                 container.next_at = container.next_at.min(now + dice.below(10_000));
             }
         }

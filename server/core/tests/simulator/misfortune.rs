@@ -157,7 +157,7 @@ impl World {
         host.seq += 1;
         let mut report = host.report();
         let phase = match self.dice.below(3) {
-            0 => Phase::Running { since_ms: 0 },
+            0 => Phase::Running { since_ms: 0, paused: false },
             1 => Phase::Ended(Box::new(Ended::before_start(EndReason::Exit, ""))),
             _ => Phase::Ended(Box::new(Ended::before_start(EndReason::Succeeded, ""))),
         };
@@ -281,7 +281,10 @@ impl World {
         }
         if self.dice.percent(5) {
             let drained: Vec<RunnerId> = self.hosts.iter().filter_map(|host| host.id).collect();
-            drained.into_iter().for_each(|runner| self.person(PersonsAct::Undrain { runner }));
+            for runner in drained {
+                self.person(PersonsAct::Undrain { runner });
+                self.person(PersonsAct::Resume { runner });
+            }
             self.unfinished().into_iter().for_each(|job| self.person(PersonsAct::Release { job }));
             for owner in ["mara", "otto", EVERYBODY].map(str::to_owned) {
                 self.person(PersonsAct::LimitOwner { owner, cpus_milli: None, gpus: None });

@@ -94,7 +94,7 @@ pub fn submission(dice: &mut Dice, number: u64) -> Submission {
 pub fn act(dice: &mut Dice, jobs: u64, runners: &[RunnerId]) -> Option<Act> {
     let job = JobId(1 + dice.below(jobs.max(1)));
     let runner = dice.one_of(runners);
-    Some(match dice.below(17) {
+    Some(match dice.below(20) {
         0 => Act::Cancel { job },
         1 | 2 => Act::Hold { job },
         3 | 4 => Act::Release { job },
@@ -112,6 +112,9 @@ pub fn act(dice: &mut Dice, jobs: u64, runners: &[RunnerId]) -> Option<Act> {
             let cpus_milli = dice.percent(60).then(|| 1000 * dice.below(6));
             Act::LimitOwner { owner, cpus_milli, gpus: dice.percent(30).then(|| dice.below(3) as u32) }
         }
+        17 => Act::Pause { runner: runner? },
+        18 => Act::Evict { runner: runner? },
+        19 => Act::Resume { runner: runner? },
         10 => Act::Undrain { runner: runner? },
         _ => Act::RemoveRunner { runner: runner?, force: dice.percent(50) },
     })

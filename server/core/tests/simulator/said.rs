@@ -83,7 +83,8 @@ pub fn facts(facts: &Facts) -> Vec<String> {
 pub fn phase(phase: &Phase) -> String {
     match phase {
         Phase::Preparing { .. } => "preparing".to_owned(),
-        Phase::Running { .. } => "running".to_owned(),
+        Phase::Running { paused: false, .. } => "running".to_owned(),
+        Phase::Running { paused: true, .. } => "paused".to_owned(),
         Phase::Storing => "storing".to_owned(),
         Phase::Ended(ended) => {
             let code = ended.exit_code.map(|code| format!(":{code}")).unwrap_or_default();

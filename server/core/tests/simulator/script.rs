@@ -154,6 +154,9 @@ fn command(fakes: &mut BTreeMap<RunnerId, Fake>, disk: &Disk, event: &Event) -> 
             }
             PersonsAct::Drain { runner } => format!("drain {}", fakes.get(runner)?.name),
             PersonsAct::Undrain { runner } => format!("undrain {}", fakes.get(runner)?.name),
+            PersonsAct::Pause { runner } => format!("pause {}", fakes.get(runner)?.name),
+            PersonsAct::Evict { runner } => format!("evict {}", fakes.get(runner)?.name),
+            PersonsAct::Resume { runner } => format!("resume {}", fakes.get(runner)?.name),
             PersonsAct::RemoveRunner { runner, force } => {
                 format!("remove {}{}", fakes.get(runner)?.name, if *force { " force" } else { "" })
             }

@@ -14,6 +14,9 @@ pub struct Seen {
     pub copies_refused: u64,
     pub jobs: u64,
     pub rests: u64,
+    /// Answers that told of a pause, and orders to stop what is evicted.
+    pub pauses: u64,
+    pub evictions: u64,
     pub edits: u64,
     pub expired: u64,
     /// Of earlier lives, back in memory.
@@ -35,7 +38,7 @@ impl Seen {
         few.map(|(name, _)| name).collect()
     }
 
-    fn counts_mut(&mut self) -> [(&'static str, &mut u64); 18] {
+    fn counts_mut(&mut self) -> [(&'static str, &mut u64); 20] {
         let Seen {
             events,
             starts,
@@ -50,6 +53,8 @@ impl Seen {
             copies_refused,
             jobs,
             rests,
+            pauses,
+            evictions,
             edits,
             expired,
             rows_loaded,
@@ -70,6 +75,8 @@ impl Seen {
             ("copies refused", copies_refused),
             ("jobs", jobs),
             ("rests of sick runners", rests),
+            ("answers that told of a pause", pauses),
+            ("orders to stop what is evicted", evictions),
             ("edits", edits),
             ("expired", expired),
             ("rows of earlier lives loaded", rows_loaded),

@@ -313,6 +313,9 @@ impl World {
                     host.speaks_at = now;
                 }
                 Ok(Answer::Orders(orders)) if reply.of == host.session.map(|session| (session, host.seq)) => {
+                    let evicted = orders.stop.iter().filter(|stop| stop.reason == EndReason::Evicted);
+                    self.seen.evictions += evicted.count() as u64;
+                    self.seen.pauses += u64::from(orders.pause);
                     let needs = |attempt| self.shell.proof.needs_of(attempt);
                     self.seen.starts += host.obey(now, orders, needs, &mut self.dice, faults);
                     host.speaks_at = host.speaks_at.min(now + 1_000);

@@ -41,6 +41,9 @@ pub async fn runner(visit: Visit, In(runner): In<u64>, Filled(button): Filled<Bu
     let act = match button.act.as_str() {
         "drain" => Act::Drain { runner },
         "undrain" => Act::Undrain { runner },
+        "pause" => Act::Pause { runner },
+        "evict" => Act::Evict { runner },
+        "resume" => Act::Resume { runner },
         "remove" => Act::RemoveRunner { runner, force: false },
         "remove_force" => Act::RemoveRunner { runner, force: true },
         other => return Err(unknown(other)),

@@ -42,7 +42,7 @@ pub fn routes() -> Vec<Route> {
         post("/submit", SUBMITTER, "Check or submit a job", submit::send).up_to(SUBMIT_BYTES + 2 * limits::SPEC_BYTES),
         post("/jobs/{job}/act", SUBMITTER, "Retry, cancel, hold, release or delete a job", act::job),
         post("/jobs/{job}/chunks/{stage}/{index}/retry", SUBMITTER, "Run one chunk again", act::chunk),
-        post("/runners/{runner}/act", OPERATOR, "Drain, undrain or remove a runner", act::runner),
+        post("/runners/{runner}/act", OPERATOR, "Drain, pause, evict, resume or remove a runner", act::runner),
         get("/tokens", ADMIN, "Tokens", tokens::list),
         post("/tokens", ADMIN, "Make a token", tokens::create),
         post("/tokens/{id}/revoke", ADMIN, "Revoke a token", tokens::revoke),

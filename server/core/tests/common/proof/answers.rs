@@ -1,6 +1,7 @@
 //! What must hold of every answer, when it is made and when it goes out.
 use std::collections::BTreeSet;
 
+use dsg_core::row::{Halt, Halted};
 use dsg_core::{Act, Answer, Effects, Event, Join, Key, Millis, Orders, Refusal, Row, Sync};
 use dsg_schemas::api::{Act as PersonsAct, Acted};
 use dsg_schemas::ids::{AttemptId, GATHER, RunnerId};
@@ -85,9 +86,14 @@ impl Proof {
             let live = report.attempts.iter().filter(|report| !matches!(report.phase, Phase::Ended(_)));
             heard.live = live.map(|report| report.attempt).collect();
         }
+        let halted = rows.halted(*runner);
+        let evicts = halted.is_some_and(|halted| halted.how == Halt::Evict);
+        let pauses = halted.is_some_and(|halted| halted.how == Halt::Pause);
+        assert_eq!(orders.pause, pauses, "what runner {runner} is told of its pause");
         for attempt in report.iter().flat_map(|report| &report.attempts) {
             let id = attempt.attempt;
             let goes_on = rows.attempt(id).is_some_and(|row| row.runner == *runner && row.ended.is_none());
+            let goes_on = goes_on && !evicts;
             let stopped = orders.stop.iter().any(|stop| stop.attempt == id);
             match attempt.phase {
                 Phase::Ended(_) => assert!(orders.forget.contains(&id), "{id} has ended, and {runner} has to keep it"),
@@ -161,6 +167,7 @@ impl Proof {
     /// By its row, also one of before a restart, a runner that started something does not rest, and holds no more than it may on trial.
     fn spared(&self, now: Millis, rows: &Rows, runner: RunnerId) {
         let Some(Row::Runner(row)) = rows.get(Key::Runner(runner)) else { return };
+        assert!(row.halted.is_none(), "{} gets work and is {:?}", row.name, row.halted);
         let (name, until) = (&row.name, row.sick.rests_until());
         assert!(until <= now, "{name} gets work at {now} and rests until {until}");
         let live = self.runners.get(&runner).map_or(0, |heard| heard.live.len());
@@ -211,5 +218,15 @@ fn once(act: &PersonsAct, acted: &Acted, last: Option<&(Event, Result<Answer, Re
     let Some((Event::Act(Act::Person { act: before, .. }), Ok(_))) = last else { return };
     if matches!(act, PersonsAct::Retry { .. }) && act == before {
         assert_eq!(acted.count, 0, "the same retry twice: {}", acted.message);
+    }
+}
+
+impl<'a> Rows<'a> {
+    /// What a person does with what the runner holds.
+    fn halted(&self, runner: RunnerId) -> Option<&'a Halted> {
+        match self.get(Key::Runner(runner)) {
+            Some(Row::Runner(row)) => row.halted.as_ref(),
+            _ => None,
+        }
     }
 }
