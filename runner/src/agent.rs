@@ -14,6 +14,7 @@ use crate::attempt::{Halt, Life, Origin, Shared, Wish};
 use crate::config::LoadSource;
 use crate::health::Health;
 use crate::link::LinkError;
+use crate::owner::Word;
 use crate::plan::{Event, Failure, Plan, Step};
 use crate::spool::Spool;
 use crate::{RunError, at, hex};
@@ -32,6 +33,7 @@ pub struct Agent {
     pub lives: Lives,
     pub health: watch::Receiver<Health>,
     pub wish: watch::Sender<Wish>,
+    pub owner: watch::Receiver<Word>,
 }
 
 /// The tasks of the attempts, and how to halt them. Dropping it ends the tasks and leaves the containers.
@@ -83,6 +85,11 @@ impl Agent {
         let now = || clock.elapsed().as_millis() as u64;
         let mut requests = Requests { tasks: JoinSet::new(), newest: [None, None] };
         let mut farewell = None;
+        let word = Event::Owner(self.owner.borrow_and_update().clone());
+        // Nothing is held open yet, and a stop needs no server.
+        for step in self.plan.handle(now(), word) {
+            self.carry_out(step, &mut requests);
+        }
         let mut event = self.looked();
         loop {
             let steps = self.plan.handle(now(), event);
@@ -106,6 +113,7 @@ impl Agent {
                 },
                 Some(_) = self.lives.tasks.join_next() => Event::Wake,
                 Ok(()) = self.health.changed() => self.looked(),
+                Ok(()) = self.owner.changed() => Event::Owner(self.owner.borrow_and_update().clone()),
                 () = at(wake) => Event::Wake,
                 () = at(farewell) => return Ok(()),
             };

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use clap::{Args, Parser, Subcommand};
-use dsg_schemas::units::Bytes;
+use dsg_schemas::units::{Bytes, Millis};
 use dsg_schemas::wire::{Facts, Load};
 use tokio_util::sync::CancellationToken;
 
@@ -94,6 +94,12 @@ struct Options {
     /// Space for cached inputs [default: 20GiB].
     #[arg(long, env = "DSG_RUNNER_CACHE", global = true)]
     cache: Option<Bytes>,
+    /// Take nothing that cannot be over after so long, as in 4h; then stop what is left, and end [default: no end].
+    #[arg(long, env = "DSG_RUNNER_LIFETIME", global = true)]
+    lifetime: Option<Millis>,
+    /// End after so long without an attempt, as in 10m [default: no end].
+    #[arg(long, env = "DSG_RUNNER_IDLE_TIMEOUT", global = true)]
+    idle_timeout: Option<Millis>,
     /// Speak plain HTTP to a server that is not on this host: everybody on the way can read and change everything.
     #[arg(long, env = "DSG_RUNNER_INSECURE_HTTP", global = true)]
     insecure_http: bool,
@@ -135,6 +141,14 @@ impl Cli {
         config.policy = settings.local_policy(&config.state)?;
         config.cache_bytes = options.cache.map_or(CACHE_BYTES, |cache| cache.0);
         config.disk_reserve_bytes = options.reserve_disk.unwrap_or_default().0;
+        for (flag, time) in [("--lifetime", options.lifetime), ("--idle-timeout", options.idle_timeout)] {
+            if time == Some(Millis(0)) {
+                bail!("with {flag} 0s the runner would end at once; leave it out where there is to be no end");
+            }
+        }
+        config.owner = settings.owner.clone();
+        config.lifetime = options.lifetime.map(|time| Duration::from_millis(time.0));
+        config.idle_timeout = options.idle_timeout.map(|time| Duration::from_millis(time.0));
         let stop = stop_on_signals()?;
         let engine = options.engine(&mut config).await?;
         let result = run(config, engine.clone(), stop).await;
@@ -154,6 +168,8 @@ impl Options {
         self.reserve_cpus = self.reserve_cpus.or(settings.reserve_cpus_milli.map(milli));
         self.reserve_memory = self.reserve_memory.or(settings.reserve_memory);
         self.reserve_disk = self.reserve_disk.or(settings.reserve_disk);
+        self.lifetime = self.lifetime.or(settings.lifetime);
+        self.idle_timeout = self.idle_timeout.or(settings.idle_timeout);
         self.cache = self.cache.or(settings.cache);
         self.insecure_http |= settings.insecure_http.unwrap_or(false);
         self.log_json |= settings.log_json.unwrap_or(false);

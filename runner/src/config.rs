@@ -1,10 +1,12 @@
 //! What a runner is started with.
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use dsg_schemas::wire::{Facts, Load};
 
 use crate::attempt::Patience;
+use crate::owner::Owner;
 use crate::policy::LocalPolicy;
 use crate::probe::Gpus;
 
@@ -31,6 +33,12 @@ pub struct Config {
     pub selftest: bool,
     /// What containers may have here.
     pub policy: LocalPolicy,
+    /// When the owner wants the host back.
+    pub owner: Owner,
+    /// After so long nothing is left running here, and the runner ends.
+    pub lifetime: Option<Duration>,
+    /// After so long without an attempt the runner ends.
+    pub idle_timeout: Option<Duration>,
     pub patience: Patience,
 }
 
@@ -46,6 +54,9 @@ impl Config {
             disk_reserve_bytes: 0,
             selftest: false,
             policy: LocalPolicy::default(),
+            owner: Owner::default(),
+            lifetime: None,
+            idle_timeout: None,
             patience,
         }
     }

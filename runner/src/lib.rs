@@ -10,6 +10,7 @@ pub mod config;
 pub mod container;
 mod health;
 mod link;
+pub mod owner;
 mod plan;
 pub mod policy;
 pub mod probe;
@@ -61,7 +62,10 @@ pub async fn join(state: &Path, invitation: &Invitation<'_>) -> Result<Identity,
 /// Runs until `stop`; then containers stay for the next life. Comes back by itself only where the server wants no more of this
 /// runner.
 pub async fn run(config: Config, engine: Arc<dyn Engine>, stop: CancellationToken) -> Result<(), RunError> {
-    let Config { state, mut facts, load, gpus, cache_bytes, disk_reserve_bytes, selftest, policy, patience } = config;
+    let born = tokio::time::Instant::now();
+    let Config { state, mut facts, load, gpus, cache_bytes, disk_reserve_bytes, selftest, policy, patience, .. } =
+        config;
+    facts.ends_ms = config.lifetime.map(|lifetime| now_ms() + lifetime.as_millis() as u64);
     let spool = Spool::open(&state)?;
     let Identity { runner, grid, .. } = &spool.identity()?;
     let (sender, progress) = mpsc::unbounded_channel();
@@ -97,6 +101,7 @@ pub async fn run(config: Config, engine: Arc<dyn Engine>, stop: CancellationToke
         }
     }
     let phases = adopted.iter().map(|adopted| (adopted.attempt, first_phase(&adopted.origin))).collect::<Vec<_>>();
+    let grace_ms = adopted.iter().map(|adopted| adopted.order.timeouts.grace_ms).max().unwrap_or(0);
     let mut lives = Lives::default();
     for adopted in adopted {
         lives.begin(&shared, &spool, adopted.order, adopted.origin);
@@ -115,7 +120,14 @@ pub async fn run(config: Config, engine: Arc<dyn Engine>, stop: CancellationToke
     };
     let facts = health.borrow().facts.clone();
     let plan = plan::Plan::new(phases, u64::from_le_bytes(nonce[..8].try_into().unwrap_or_default()));
-    Agent { shared, spool, facts, load, nonce, plan, progress, lives, health, wish }.run(stop).await
+    let ms = |time: Duration| time.as_millis() as u64;
+    let plan = plan.with_limits(plan::Limits {
+        ends_at: config.lifetime.map(|lifetime| ms(lifetime.saturating_sub(born.elapsed()))),
+        idle_ms: config.idle_timeout.map(ms),
+        grace_ms,
+    });
+    let owner = owner::watch(config.owner, shared.engine.clone()).await;
+    Agent { shared, spool, facts, load, nonce, plan, progress, lives, health, wish, owner }.run(stop).await
 }
 
 /// Runs the self-test. Some: why this runner must not take work.

@@ -166,6 +166,10 @@ pub trait Engine: Send + Sync {
     fn own<'a>(&'a self, grid: &'a str, runner: RunnerId) -> Answer<'a, Vec<Own>>;
     /// Free bytes where containers live, if that can be known.
     fn disk_free<'a>(&'a self) -> Answer<'a, Option<u64>>;
+    /// Processor time that own containers have used so far, by their names, as far as it is known.
+    fn cpu_ms(&self) -> Vec<(String, u64)> {
+        Vec::new()
+    }
     /// Ends what this program itself started for the engine.
     fn close(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
         Box::pin(std::future::ready(()))

@@ -4,6 +4,7 @@
 //! There are two kinds of sync. One with *news* (something ended or moved on) asks for an answer at once and is waited for. An
 //! *idle* one is held by the server until there is work; news supersede it, and its answer, if it still comes, is dropped by
 //! its `seq`: whatever it ordered is ordered again.
+mod ends;
 #[cfg(test)]
 mod tests;
 
@@ -12,9 +13,12 @@ use std::collections::btree_map::Entry;
 
 use dsg_schemas::ids::{AttemptId, SessionId};
 use dsg_schemas::limits::{LEASE_MIN_MS, LEASE_MS, RENEWALS, SYNC_WAIT_MS};
+use dsg_schemas::reason::EndReason;
 use dsg_schemas::wire::{
     AttemptReport, Facts, HelloAnswer, Load, Orders, Phase, StartOrder, StopOrder, SyncAnswer, SyncRequest,
 };
+
+use crate::owner::{AtEnd, Word};
 
 /// Milliseconds of a clock that never goes back.
 pub type Millis = u64;
@@ -50,6 +54,8 @@ pub enum Event {
     },
     /// Why nothing new is taken, or that all is well again; and what the host has, if that changed since it was last said.
     Health(Option<String>, Option<Box<Facts>>),
+    /// What the owner of the host wants from now on.
+    Owner(Word),
     /// The process is asked to end; containers stay.
     Stopping,
     /// Time passed.
@@ -107,6 +113,17 @@ enum Mode {
     Stopped,
 }
 
+/// How long this life may last, on the plan's clock.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// Then what is left is stopped, and the process ends.
+    pub ends_at: Option<Millis>,
+    /// Without an attempt for so long, the process ends.
+    pub idle_ms: Option<Millis>,
+    /// The longest grace of what is held.
+    pub grace_ms: Millis,
+}
+
 /// The runner's own mind.
 #[derive(Debug)]
 pub struct Plan {
@@ -121,7 +138,16 @@ pub struct Plan {
     not_before: Millis,
     idle_not_before: Millis,
     failures: u32,
-    no_more: Option<String>,
+    /// Why the host is not fit for more.
+    unfit: Option<String>,
+    owner: Word,
+    limits: Limits,
+    /// Its lifetime is over: what is left is stopped, and then it ends.
+    leaving: bool,
+    /// Since when nothing is held.
+    empty_since: Option<Millis>,
+    /// The last word to the server.
+    farewell: String,
     /// News about the host, until the server has answered to them; and the sync that said them last.
     facts: Option<Box<Facts>>,
     facts_said: Option<u64>,
@@ -151,7 +177,12 @@ impl Plan {
             not_before: 0,
             idle_not_before: 0,
             failures: 0,
-            no_more: None,
+            unfit: None,
+            owner: Word::default(),
+            limits: Limits::default(),
+            leaving: false,
+            empty_since: None,
+            farewell: String::new(),
             facts: None,
             facts_said: None,
             pause: None,
@@ -159,6 +190,10 @@ impl Plan {
             mode: Mode::Serving,
             random: random | 1,
         }
+    }
+
+    pub fn with_limits(self, limits: Limits) -> Plan {
+        Plan { limits, ..self }
     }
 
     /// Takes in what happened and says what is to be done.
@@ -169,32 +204,44 @@ impl Plan {
             Event::Progress(attempt, phase) => self.progress(now, attempt, phase),
             Event::Answered(answer) => self.answered(now, answer, &mut steps),
             Event::Failed { seq, failure } => self.failed(now, seq, failure),
-            Event::Health(no_more, facts) => {
+            Event::Health(unfit, facts) => {
                 if facts.is_some() {
                     (self.facts, self.facts_said) = (facts, None);
                     self.tell_by(now + PHASE_DELAY_MS);
                 }
-                if self.no_more != no_more {
-                    self.no_more = no_more;
+                if self.unfit != unfit {
+                    self.unfit = unfit;
                     self.tell_by(now + PHASE_DELAY_MS);
+                }
+            }
+            Event::Owner(word) => {
+                if self.owner != word {
+                    self.owner = word;
+                    self.tell_by(now + PHASE_DELAY_MS);
+                }
+                self.freeze(&mut steps);
+                if self.owner.then == AtEnd::Evict {
+                    self.evict(&mut steps);
                 }
             }
             Event::Stopping => {
                 if self.mode == Mode::Serving {
-                    self.mode = Mode::Stopping;
-                    self.no_more = Some("the runner is stopping".to_owned());
-                    self.news_at = Some(now);
-                    self.not_before = now;
+                    self.end(now, "the runner is stopping".to_owned());
                 }
             }
             Event::Wake => {}
         }
+        self.mind_limits(now, &mut steps);
         self.talk(now, &mut steps);
         steps
     }
 
     /// When [`Event::Wake`] is wanted, if nothing else happens.
     pub fn wake_at(&self) -> Option<Millis> {
+        [self.speaks_at(), self.limit()].into_iter().flatten().min()
+    }
+
+    fn speaks_at(&self) -> Option<Millis> {
         match (self.mode, self.flight) {
             (Mode::Stopped, _) | (_, Some(Flight::Hello | Flight::News { .. })) => None,
             (_, Some(Flight::Idle { .. })) => self.news_at.map(|at| at.max(self.not_before)),
@@ -267,7 +314,8 @@ impl Plan {
     }
 
     fn freeze(&mut self, steps: &mut Vec<Step>) {
-        if let Some(wanted) = self.pause.filter(|wanted| self.frozen != Some(*wanted)) {
+        let wanted = if self.owner.then == AtEnd::Pause { Some(true) } else { self.pause };
+        if let Some(wanted) = wanted.filter(|wanted| self.frozen != Some(*wanted)) {
             self.frozen = Some(wanted);
             steps.push(Step::Freeze(wanted));
         }
@@ -284,7 +332,7 @@ impl Plan {
                 // Settled without us: end it; the next answer says forget again.
                 Some(held) if !held.stopping => {
                     held.stopping = true;
-                    steps.push(Step::Stop(StopOrder { attempt, reason: dsg_schemas::reason::EndReason::Cancelled }));
+                    steps.push(Step::Stop(StopOrder { attempt, reason: EndReason::Cancelled }));
                 }
                 Some(_) | None => {}
             }
@@ -306,7 +354,12 @@ impl Plan {
             held.waits = false;
             steps.push(Step::GoOn(*attempt));
         }
+        // Ordered before the server heard that the host is not the grid's any more: it takes back what is never reported.
+        if self.leaving || self.owner.why.is_some() {
+            return;
+        }
         for order in start {
+            self.limits.grace_ms = self.limits.grace_ms.max(order.timeouts.grace_ms);
             if let Entry::Vacant(vacant) = self.held.entry(order.attempt) {
                 let phase = Phase::Preparing { note: String::new() };
                 vacant.insert(Held { phase, stopping: false, waits: false });
@@ -383,7 +436,7 @@ impl Plan {
             session,
             seq: self.seq,
             attempts: self.held.iter().map(report).collect(),
-            no_more: self.no_more.clone(),
+            no_more: self.no_more(),
             load: Load::default(),
             facts: self.facts.clone(),
             wait_ms: if news { 0 } else { hold_ms },

@@ -353,3 +353,79 @@ fn a_pause_comes_before_what_it_came_with_and_is_said_once() {
     assert_eq!(step(2_000, paused(4, &[], false)), ["idle 5 [1 preparing]"]);
     assert_eq!(freezes, [Step::Freeze(false), Step::Freeze(true), Step::Freeze(false)]);
 }
+
+#[test]
+fn what_was_ordered_before_the_owner_came_back_is_not_started() {
+    let word = |why: Option<&str>, then| Event::Owner(Word { why: why.map(str::to_owned), then });
+    check(
+        fresh(),
+        vec![
+            (0, Event::Wake, &["hello"]),
+            (0, greeted(5), &["news 1 []"]),
+            (1, orders(1, &[A], &[], &[]), &["start 1"]),
+            (6, Event::Wake, &["news 2 [1 preparing]"]),
+            (7, word(Some("hours"), AtEnd::Evict), &["stop 1"]),
+            (8, orders(2, &[B], &[], &[]), &[]),
+            (57, Event::Wake, &["news 3 [1 preparing] no more"]),
+            (58, orders(3, &[], &[A], &[]), &["idle 4 [1 preparing] no more"]),
+            (60, Event::Progress(A, ended()), &[]),
+            (62, Event::Wake, &["news 5 [1 ended] no more"]),
+            (63, orders(5, &[], &[], &[A]), &["forget 1", "idle 6 [] no more"]),
+            (70, word(None, AtEnd::Finish), &[]),
+            (120, Event::Wake, &["news 7 []"]),
+            (121, orders(7, &[B], &[], &[]), &["start 2"]),
+        ],
+    );
+}
+
+#[test]
+fn a_lifetime_ends_with_what_is_left_or_a_minute_after_its_grace() {
+    let limits = Limits { ends_at: Some(1_000), idle_ms: None, grace_ms: 0 };
+    let begun = || {
+        check(
+            fresh().with_limits(limits),
+            vec![
+                (0, Event::Wake, &["hello"]),
+                (0, greeted(5), &["news 1 []"]),
+                (1, orders(1, &[A], &[], &[]), &["start 1"]),
+                (6, Event::Wake, &["news 2 [1 preparing]"]),
+                (7, nothing(2), &["idle 3 [1 preparing]"]),
+            ],
+        )
+    };
+    let mut plan = begun();
+    assert_eq!(plan.wake_at(), Some(1_000));
+    assert_eq!(shown(&plan.handle(1_000, Event::Wake)), ["stop 1", "news 4 [1 preparing] no more"]);
+    plan.handle(1_001, nothing(4));
+    plan.handle(1_010, Event::Progress(A, ended()));
+    assert_eq!(shown(&plan.handle(1_020, Event::Wake)), ["news 6 [1 ended] no more"]);
+    assert_eq!(shown(&plan.handle(1_021, orders(6, &[], &[], &[A]))), ["forget 1", "news 7 [] no more"]);
+    assert_eq!(shown(&plan.handle(1_022, nothing(7))), ["quit"]);
+    let mut plan = begun();
+    plan.handle(1_000, Event::Wake);
+    let grace = test_order(1).timeouts.grace_ms;
+    assert_eq!(shown(&plan.handle(1_000 + grace + 59_999, Event::Wake)), [""; 0]);
+    assert_eq!(shown(&plan.handle(1_000 + grace + 60_000, Event::Wake)), ["quit"], "whatever is left");
+}
+
+#[test]
+fn patience_without_work_begins_anew_after_each_attempt() {
+    let limits = Limits { ends_at: None, idle_ms: Some(500), grace_ms: 0 };
+    let mut plan = check(
+        fresh().with_limits(limits),
+        vec![
+            (0, Event::Wake, &["hello"]),
+            (0, greeted(5), &["news 1 []"]),
+            (400, orders(1, &[A], &[], &[]), &["start 1"]),
+            (405, Event::Wake, &["news 2 [1 preparing]"]),
+            (406, nothing(2), &["idle 3 [1 preparing]"]),
+            (2_000, Event::Progress(A, ended()), &[]),
+            (2_002, Event::Wake, &["news 4 [1 ended]"]),
+            (2_010, orders(4, &[], &[], &[A]), &["forget 1", "idle 5 []"]),
+            (2_509, Event::Wake, &[]),
+        ],
+    );
+    assert_eq!(plan.wake_at(), Some(2_510));
+    assert_eq!(shown(&plan.handle(2_510, Event::Wake)), ["news 6 [] no more"]);
+    assert_eq!(shown(&plan.handle(2_520, nothing(6))), ["quit"]);
+}

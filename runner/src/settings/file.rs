@@ -9,10 +9,12 @@ use dsg_schemas::spec::is_name;
 use dsg_schemas::units::{Bytes, Millis};
 use toml::de::DeTable;
 
+use super::owner::owner;
 use super::section::{Notes, Section};
 use super::{Named, Settings};
 use crate::container::docker::CAPABILITIES;
 
+pub(super) const DURATION: &str = "a duration, as in \"2h\"";
 const SIZE: &str = "a size, as in \"512MiB\"";
 
 pub fn parse(text: &str) -> Result<Settings, Vec<SpecProblem>> {
@@ -42,6 +44,8 @@ pub fn whole<'t>(notes: &Notes<'t>, table: &DeTable<'t>) -> Settings {
         cache: top.parsed::<Bytes>("cache", SIZE),
         insecure_http: top.truth("insecure_http"),
         log_json: top.truth("log_json"),
+        lifetime: top.parsed::<Millis>("lifetime", DURATION),
+        idle_timeout: top.parsed::<Millis>("idle_timeout", DURATION),
         ..Settings::default()
     };
     let reserve = top.section("reserve");
@@ -49,6 +53,7 @@ pub fn whole<'t>(notes: &Notes<'t>, table: &DeTable<'t>) -> Settings {
     settings.reserve_memory = reserve.parsed::<Bytes>("memory", SIZE);
     settings.reserve_disk = reserve.parsed::<Bytes>("disk", SIZE);
     reserve.finish();
+    settings.owner = owner(&top.section("owner"));
     policy(&top.section("policy"), &mut settings);
     top.finish();
     settings
@@ -66,7 +71,7 @@ fn policy(policy: &Section<'_, '_>, settings: &mut Settings) {
             cpus_milli: most.cores("cpus", 0.001),
             memory_bytes: most.parsed::<Bytes>("memory", SIZE).map(|bytes| bytes.0),
             disk_bytes: most.parsed::<Bytes>("disk", SIZE).map(|bytes| bytes.0),
-            run_ms: most.parsed::<Millis>("time", "a duration, as in \"2h\"").map(|time| time.0),
+            run_ms: most.parsed::<Millis>("time", DURATION).map(|time| time.0),
             pids: most.count("pids", 1..=PIDS.unsigned_abs()),
         },
         ..Policy::default()

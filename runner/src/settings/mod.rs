@@ -2,6 +2,7 @@
 //! neither. Read whole or not at all: a policy of which a part was not understood is none.
 mod file;
 mod keys;
+mod owner;
 mod place;
 mod render;
 mod section;
@@ -15,8 +16,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use dsg_schemas::policy::Policy;
-use dsg_schemas::units::Bytes;
+use dsg_schemas::units::{Bytes, Millis};
 
+use crate::owner::Owner;
 use crate::policy::{LocalPolicy, Mount};
 #[cfg(test)]
 pub use file::parse;
@@ -40,6 +42,9 @@ pub struct Settings {
     pub policy: Policy,
     pub gpus: Option<Vec<String>>,
     pub mounts: BTreeMap<String, Named>,
+    pub owner: Owner,
+    pub lifetime: Option<Millis>,
+    pub idle_timeout: Option<Millis>,
 }
 
 /// A mount as it is written.

@@ -181,6 +181,10 @@ impl<'n, 't> Section<'n, 't> {
         Section { notes: self.notes, path, known_as, table, asked: RefCell::default() }
     }
 
+    pub fn is_there(&self) -> bool {
+        self.table.is_some()
+    }
+
     fn as_table(&self, path: &str, value: &'n Spanned<DeValue<'t>>) -> Option<&'n DeTable<'t>> {
         let table = value.get_ref().as_table();
         if table.is_none() {

@@ -10,6 +10,7 @@ use toml::de::DeTable;
 
 use super::section::Notes;
 use super::*;
+use crate::owner::{AtEnd, Hours, OnlyWhenIdle, Window};
 
 fn here(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
@@ -34,6 +35,14 @@ labels = { room = "cellar" }
 cache = "1GiB"
 insecure_http = true
 log_json = false
+lifetime = "12h"
+idle_timeout = "10m"
+
+[owner]
+windows = ["mon-fri 18:00-08:00", "sat,sun 00:00-24:00"]
+zone = "+01:00"
+at_end = "pause"
+only_when_idle = { cpu_percent = 10, quiet = "5m" }
 
 [reserve]
 cpus = 1
@@ -69,6 +78,20 @@ fn every_key_is_understood() {
         cache: Some(Bytes(1 << 30)),
         insecure_http: Some(true),
         log_json: Some(false),
+        lifetime: Some(Millis(43_200_000)),
+        idle_timeout: Some(Millis(600_000)),
+        owner: Owner {
+            hours: Some(Hours {
+                windows: vec![
+                    Window { days: [true, true, true, true, true, false, false], from_minute: 1080, to_minute: 1920 },
+                    Window { days: [false, false, false, false, false, true, true], from_minute: 0, to_minute: 1440 },
+                ],
+                zone: crate::owner::zone("+01:00").expect("a zone"),
+                zone_name: "+01:00".to_owned(),
+            }),
+            only_when_idle: Some(OnlyWhenIdle { cpu_percent: 10, quiet: std::time::Duration::from_mins(5) }),
+            at_end: AtEnd::Pause,
+        },
         reserve_cpus_milli: Some(1000),
         reserve_memory: Some(Bytes(1 << 30)),
         reserve_disk: Some(Bytes(20 << 30)),

@@ -1,5 +1,6 @@
 //! Whole lives of the runner, most with an engine that runs nothing, against a server of a few hundred lines that can be told
 //! to misbehave.
+mod ends;
 mod fake;
 mod join;
 mod life;

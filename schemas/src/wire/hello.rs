@@ -70,6 +70,9 @@ pub struct Facts {
     pub labels: BTreeMap<String, String>,
     /// What the runner proved about itself at start.
     pub checks: Vec<Check>,
+    /// When this runner ends by itself, as Unix milliseconds: what cannot be over by then is not for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ends_ms: Option<u64>,
     /// What its owner lets containers have: the runner refuses what goes beyond.
     #[serde(default, skip_serializing_if = "Policy::is_empty")]
     pub policy: Policy,

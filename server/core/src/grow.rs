@@ -54,7 +54,7 @@ impl Grid {
         let rest = Needs { memory_bytes: 0, ..policy.needs.clone() };
         self.runners.values().filter(move |runner| {
             let (name, facts) = (&runner.row.name, &runner.row.facts);
-            !runner.is_new() && misfit(name, facts, &Used::default(), &rest, &policy.constraints).is_none()
+            !runner.is_new() && misfit(0, name, facts, &Used::default(), &rest, &policy.constraints).is_none()
         })
     }
 }

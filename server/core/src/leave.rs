@@ -126,7 +126,7 @@ impl Grid {
         let (name, facts) = (&runner.row.name, &runner.row.facts);
         runner.takes_work(now)
             && self.room(job, chunk, runner) > 0
-            && misfit(name, facts, &runner.used, stage.needs_of(chunk.index), &policy.constraints).is_none()
+            && misfit(now, name, facts, &runner.used, stage.needs_of(chunk.index), &policy.constraints).is_none()
             && !job.is_refused(chunk, runner)
     }
 }

@@ -4,9 +4,10 @@ use std::fmt;
 
 use dsg_schemas::policy::{Asked, Objection};
 use dsg_schemas::spec::{Constraints, Placement};
-use dsg_schemas::units::Bytes;
+use dsg_schemas::units::{self, Bytes};
 use dsg_schemas::wire::{Facts, Gpu};
 
+use crate::event::Millis;
 use crate::planted::{Bug, planted};
 use crate::policy::Needs;
 
@@ -59,6 +60,11 @@ pub(crate) enum Misfit {
         used: u64,
         has: u64,
     },
+    /// It ends by itself before the chunk must be over.
+    Ends {
+        left: Millis,
+        needs: Millis,
+    },
     NoGpu {
         note: String,
     },
@@ -81,6 +87,7 @@ impl Misfit {
             Misfit::Require(_)
             | Misfit::Avoid(_)
             | Misfit::Policy(_)
+            | Misfit::Ends { .. }
             | Misfit::NoGpu { .. }
             | Misfit::GpuKind { .. } => true,
             Misfit::Cpus { needs, has, .. } | Misfit::Memory { needs, has, .. } | Misfit::Disk { needs, has, .. } => {
@@ -92,7 +99,18 @@ impl Misfit {
 }
 
 /// What keeps a class away from a runner of which `used` is reserved; `None` if it fits.
-pub(crate) fn misfit(name: &str, facts: &Facts, used: &Used, needs: &Needs, rules: &Constraints) -> Option<Misfit> {
+pub(crate) fn misfit(
+    now: Millis,
+    name: &str,
+    facts: &Facts,
+    used: &Used,
+    needs: &Needs,
+    rules: &Constraints,
+) -> Option<Misfit> {
+    let left = facts.ends_ms.map(|ends| ends.saturating_sub(now)).filter(|_| !planted(Bug::EndsUnasked));
+    if let Some((left, needs)) = left.zip(needs.run_ms).filter(|(left, needs)| needs > left) {
+        return Some(Misfit::Ends { left, needs });
+    }
     if let Some(missing) = missing(&rules.require, name, facts) {
         return Some(Misfit::Require(missing));
     }
@@ -228,6 +246,12 @@ impl fmt::Display for Misfit {
                 room(f, "of memory", size(*needs), size(*used), size(*has), needs > has)
             }
             Misfit::Disk { needs, used, has } => room(f, "of disk", size(*needs), size(*used), size(*has), needs > has),
+            Misfit::Ends { left: 0, .. } => write!(f, "was to end by itself by now"),
+            Misfit::Ends { left, needs } => {
+                // Whole seconds are enough for people.
+                let left = units::Millis((left / 1000).max(1) * 1000);
+                write!(f, "ends by itself in {left}, and it may run for {}", units::Millis(*needs))
+            }
             Misfit::NoGpu { note } if note.is_empty() => write!(f, "has no GPU"),
             Misfit::NoGpu { note } => write!(f, "has no GPU ({note})"),
             Misfit::GpuKind { needs, fitting, what } => {

@@ -84,7 +84,7 @@ impl Grid {
             loop {
                 let mut head = None;
                 for (class, stages) in classes.iter().filter(|(class, _)| !passed.contains(*class)) {
-                    if self.is_full(runner, *class, pass) != Some(true) {
+                    if self.is_full(now, runner, *class, pass) != Some(true) {
                         let first = stages.iter().find(|stage| !pass.skipped.contains(&(**stage, *class)));
                         let earlier = first.is_some_and(|stage| self.comes_before((*stage, *class), head));
                         head = if earlier { first.map(|stage| (*stage, *class)) } else { head };
@@ -95,7 +95,7 @@ impl Grid {
                     passed.insert(class);
                     continue;
                 }
-                if self.is_full(runner, class, pass).is_some() {
+                if self.is_full(now, runner, class, pass).is_some() {
                     if self.is_starved(now, stage, class, runner) {
                         return Next::Reserve(stage);
                     }
@@ -120,12 +120,12 @@ impl Grid {
     }
 
     /// `None` if a chunk of the class fits now; otherwise whether it never will.
-    fn is_full(&self, runner: &Runner, class: ClassId, pass: &mut Pass) -> Option<bool> {
+    fn is_full(&self, now: Millis, runner: &Runner, class: ClassId, pass: &mut Pass) -> Option<bool> {
         if let Some(never) = pass.full.get(&class) {
             return Some(*never);
         }
         let rules = self.queue.class(class)?;
-        let found = misfit(&runner.row.name, &runner.row.facts, &runner.used, &rules.needs, &rules.constraints)?;
+        let found = misfit(now, &runner.row.name, &runner.row.facts, &runner.used, &rules.needs, &rules.constraints)?;
         pass.full.insert(class, found.is_for_ever());
         Some(found.is_for_ever())
     }
@@ -149,7 +149,7 @@ impl Grid {
     pub(crate) fn can_hold(&self, now: Millis, runner: RunnerId, class: ClassId) -> bool {
         let Some(runner) = self.runners.get(&runner).filter(|runner| runner.takes_work(now)) else { return false };
         let Some(class) = self.queue.class(class) else { return false };
-        misfit(&runner.row.name, &runner.row.facts, &Used::default(), &class.needs, &class.constraints).is_none()
+        misfit(now, &runner.row.name, &runner.row.facts, &Used::default(), &class.needs, &class.constraints).is_none()
     }
 
     /// A chunk of the stage that this runner may have, by the rules that look beyond needs.

@@ -88,6 +88,8 @@ pub enum Bug {
     EvictCosts,
     /// What runs on an evicted runner runs on.
     EvictsNothing,
+    /// A runner that ends soon gets what runs for longer.
+    EndsUnasked,
 }
 
 #[cfg(feature = "planted-bugs")]
@@ -139,6 +141,7 @@ mod switch {
             Bug::HaltUnwritten,
             Bug::EvictCosts,
             Bug::EvictsNothing,
+            Bug::EndsUnasked,
         ];
     }
 

@@ -79,7 +79,8 @@ impl Runner {
         }
         if self.is_silent(now) {
             let seconds = now.saturating_sub(self.heard) / 1000;
-            return (RunnerState::Unreachable, format!("silent for {seconds} s"));
+            let last = self.no_more.as_ref().map(|why| format!("; its last word: {why}")).unwrap_or_default();
+            return (RunnerState::Unreachable, format!("silent for {seconds} s{last}"));
         }
         if self.session.is_none() {
             return (RunnerState::Blocked, "not heard again since the server started".to_owned());

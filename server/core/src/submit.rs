@@ -82,12 +82,12 @@ impl Grid {
     }
 
     /// Whether any runner of the grid, even when idle, could run a chunk of this stage; if not, why.
-    pub fn can_any_run(&self, policy: &StagePolicy) -> Result<(), String> {
+    pub fn can_any_run(&self, now: Millis, policy: &StagePolicy) -> Result<(), String> {
         let nothing = Used::default();
         let mut reasons = Vec::new();
         for runner in self.runners.values().filter(|runner| !runner.is_new()) {
             let facts = &runner.row.facts;
-            match misfit(&runner.row.name, facts, &nothing, &policy.needs, &policy.constraints) {
+            match misfit(now, &runner.row.name, facts, &nothing, &policy.needs, &policy.constraints) {
                 None => return Ok(()),
                 Some(misfit) => reasons.push((runner.row.name.clone(), misfit.to_string())),
             }

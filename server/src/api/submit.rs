@@ -178,9 +178,9 @@ async fn warnings(app: &Shared, plan: &Plan) -> Reply<Vec<String>> {
     let policy = convert::submission(&plan.job, plan.chunks, String::new(), None, Vec::new().into());
     let stages: Vec<_> =
         [Some(policy.main), policy.gather.and_then(|gather| gather.run)].into_iter().flatten().collect();
-    let found = app
-        .engine
-        .ask(move |grid, _| stages.iter().filter_map(|stage| grid.can_any_run(stage).err()).collect::<Vec<String>>());
+    let found = app.engine.ask(move |grid, now| {
+        stages.iter().filter_map(|stage| grid.can_any_run(now, stage).err()).collect::<Vec<String>>()
+    });
     for warning in found.await? {
         if !warnings.contains(&warning) {
             warnings.push(warning);

@@ -362,6 +362,7 @@ fn facts(kind: Kind, gpus: Vec<Gpu>) -> Facts {
         gpus,
         tags: vec![text(kind, "fast-disk")],
         labels: BTreeMap::from([(text(kind, "room"), text(kind, "4.17"))]),
+        ends_ms: None,
         policy: Policy {
             images: Some(vec![text(kind, "ghcr.io/lab/**")]),
             mounts: BTreeMap::from([(text(kind, "datasets"), MountRule::default())]),

@@ -148,6 +148,10 @@ impl Engine for DockerEngine {
         Box::pin(self.free_bytes())
     }
 
+    fn cpu_ms(&self) -> Vec<(String, u64)> {
+        self.watches.cpu_ms()
+    }
+
     fn close(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
         Box::pin(async {
             if let Some(mut service) = self.service.lock().await.take() {

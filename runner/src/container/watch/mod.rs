@@ -98,6 +98,12 @@ impl Watches {
         self.followed.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
     }
 
+    /// What each has used so far.
+    pub(super) fn cpu_ms(&self) -> Vec<(String, u64)> {
+        let followed = self.followed.lock().unwrap_or_else(PoisonError::into_inner);
+        followed.iter().filter_map(|(id, one)| Some((id.clone(), one.seen.borrow().cpu_ms?))).collect()
+    }
+
     /// What is known of an ended container.
     pub(super) async fn verdict(&self, id: &str, code: i32) -> Verdict {
         let seen = self.followed.lock().unwrap_or_else(PoisonError::into_inner).get(id).map(|one| one.seen.clone());

@@ -45,7 +45,7 @@ impl Grid {
             return (Hope::Away, why);
         }
         let needs = stage.needs_of(chunk.index);
-        if let Some(never) = misfit(name, facts, &Used::default(), needs, &policy.constraints) {
+        if let Some(never) = misfit(now, name, facts, &Used::default(), needs, &policy.constraints) {
             return (Hope::Never, never.to_string());
         }
         if job.is_refused(chunk, runner) {
@@ -85,7 +85,7 @@ impl Grid {
         if runner.holds.len() >= runner.most_holds() {
             return (Hope::Busy, on_trial_or_full(runner));
         }
-        if let Some(full) = misfit(name, facts, &runner.used, needs, &policy.constraints) {
+        if let Some(full) = misfit(now, name, facts, &runner.used, needs, &policy.constraints) {
             return (Hope::Busy, full.to_string());
         }
         if let Some(other) = self.reserved_for(runner, job) {

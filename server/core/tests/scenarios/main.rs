@@ -14,6 +14,7 @@
 //! | `restart` | the server starts anew from its rows; `restart same`: which say the same as its memory did |
 //! | `away 30m` | the server is suspended for so long; `back 10m`: its clock goes back, as no running server's does |
 //! | `cancel 1`, `hold 1`, `release 1`, `retry 1 failed`, `delete 1`, `drain ada`, `undrain ada`, `remove ada` | acts of mara |
+//! | `runner ada lives=1h` | it ends by itself, so long after the beginning of the scenario |
 //! | `pause ada`, `evict ada`, `resume ada` | acts of mara, too |
 //! | `limit 1 4`, `limit 1 none`, `limit owner=mara cpus=2` | of a job's chunks at once, of what an owner's chunks reserve at once |
 //! | `edit 1 chunks=9 memory=2GiB [other] [again]` | mara replaces the job file; `other`: the chunks do something else |

@@ -166,7 +166,7 @@ impl Play {
                 let at = self.shell.grid.next_deadline();
                 vec![at.map_or("none".into(), |at| format!("in {} ms", at.saturating_sub(self.now)))]
             }
-            "can" => vec![self.shell.grid.can_any_run(&policy(words)).err().unwrap_or("yes".into())],
+            "can" => vec![self.shell.grid.can_any_run(self.now, &policy(words)).err().unwrap_or("yes".into())],
             other => panic!("{at}: no command {other:?}"),
         };
         self.out.extend(lines);

@@ -68,6 +68,7 @@ pub fn facts(words: &Words) -> Facts {
         tags: words.list("tags"),
         labels: words.labels("labels"),
         policy: rules(words),
+        ends_ms: words.duration("lives").map(|lives| crate::play::START + lives),
         ..Facts::default()
     }
 }

@@ -7,6 +7,7 @@ use dsg_schemas::reason::EndReason;
 use dsg_schemas::wire::{AttemptReport, Ended, Facts, Gpu, Phase};
 
 use crate::dice::Dice;
+use crate::world::AHEAD;
 
 #[derive(Clone)]
 pub struct Host {
@@ -59,6 +60,7 @@ impl Host {
             memory_bytes: 16 << 30,
             disk_bytes: 100 << 30,
             gpus: (0..gpus).map(gpu).collect(),
+            ends_ms: (index > 0 && dice.percent(20)).then(|| AHEAD + dice.below(600_000)),
             tags: if dice.percent(50) { vec!["fast".to_owned()] } else { Vec::new() },
             ..Facts::default()
         };

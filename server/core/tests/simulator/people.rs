@@ -27,11 +27,13 @@ pub fn stage(dice: &mut Dice, chunks: u32) -> StagePolicy {
         scale: Some(Scale { memory: Some(1.5), run: None }),
     };
     let memory_bytes = (1 + dice.below(4)) << 30;
+    let run_ms = dice.percent(20).then(|| 60_000 * (1 + dice.below(5)));
     StagePolicy {
         chunks,
         needs: Needs {
             cpus_milli: 500 * (1 + dice.below(8)),
             memory_bytes,
+            run_ms,
             gpus: if dice.percent(25) { 1 + dice.below(2) as u32 } else { 0 },
             ..Needs::default()
         },
@@ -47,7 +49,7 @@ pub fn stage(dice: &mut Dice, chunks: u32) -> StagePolicy {
         },
         parallelism: dice.percent(25).then(|| 1 + dice.below(4) as u32),
         per_runner: dice.percent(25).then(|| 1 + dice.below(2) as u32),
-        run_timeout_ms: None,
+        run_timeout_ms: run_ms,
         max_memory_bytes: dice.percent(50).then(|| memory_bytes + (dice.below(4) << 29)),
         queue_timeout_ms: dice.percent(15).then(|| 30_000 + dice.below(200_000)),
         required_outputs: Vec::new(),
@@ -94,7 +96,7 @@ pub fn submission(dice: &mut Dice, number: u64) -> Submission {
 pub fn act(dice: &mut Dice, jobs: u64, runners: &[RunnerId]) -> Option<Act> {
     let job = JobId(1 + dice.below(jobs.max(1)));
     let runner = dice.one_of(runners);
-    Some(match dice.below(20) {
+    Some(match dice.below(22) {
         0 => Act::Cancel { job },
         1 | 2 => Act::Hold { job },
         3 | 4 => Act::Release { job },
@@ -113,7 +115,7 @@ pub fn act(dice: &mut Dice, jobs: u64, runners: &[RunnerId]) -> Option<Act> {
             Act::LimitOwner { owner, cpus_milli, gpus: dice.percent(30).then(|| dice.below(3) as u32) }
         }
         17 => Act::Pause { runner: runner? },
-        18 => Act::Evict { runner: runner? },
+        18 | 20 | 21 => Act::Evict { runner: runner? },
         19 => Act::Resume { runner: runner? },
         10 => Act::Undrain { runner: runner? },
         _ => Act::RemoveRunner { runner: runner?, force: dice.percent(50) },

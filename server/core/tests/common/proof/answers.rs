@@ -120,6 +120,13 @@ impl Proof {
             if row.leased_ms == now && self.offered.insert(id) {
                 assert!(!job.held, "{chunk} starts, and its job is held");
                 assert_eq!(row.edits, job.edits, "by which revision of its file {chunk} starts");
+                let (ends, policy) = (rows.ends(runner), rows.policy(chunk));
+                let late =
+                    ends.zip(policy.and_then(|policy| policy.needs.run_ms)).filter(|(ends, run)| now + run > *ends);
+                assert!(
+                    late.is_none(),
+                    "{chunk} starts at {now} on a runner that ends before it must be over: {late:?}"
+                );
                 fresh.push(id);
             }
             if chunk.stage == GATHER {
@@ -222,6 +229,14 @@ fn once(act: &PersonsAct, acted: &Acted, last: Option<&(Event, Result<Answer, Re
 }
 
 impl<'a> Rows<'a> {
+    /// When the runner ends by itself.
+    fn ends(&self, runner: RunnerId) -> Option<Millis> {
+        match self.get(Key::Runner(runner)) {
+            Some(Row::Runner(row)) => row.facts.ends_ms,
+            _ => None,
+        }
+    }
+
     /// What a person does with what the runner holds.
     fn halted(&self, runner: RunnerId) -> Option<&'a Halted> {
         match self.get(Key::Runner(runner)) {
