@@ -52,7 +52,8 @@ impl Lives {
             Origin::Fresh | Origin::Started(_) | Origin::Ended(..) => Halt::Go,
         };
         let (halt, told) = watch::channel(first);
-        let life = Life { shared: shared.clone(), folder: spool.folder(attempt), order, halt: told };
+        let life =
+            Life { shared: shared.clone(), folder: spool.folder(attempt), order, halt: told, may_come_late: false };
         self.tasks.spawn(life.live(origin));
         self.halts.insert(attempt, halt);
     }

@@ -32,7 +32,12 @@ pub async fn adopt(shared: &Shared, left: Vec<(AttemptId, Folder, Left)>) -> Res
         .into_iter()
         .map(|(attempt, folder, Left { order, started, ended })| {
             let origin = match (ended, started) {
-                (Some(ended), started) => Origin::Ended(Box::new(ended), started),
+                // Made and never started, it is known by its label only.
+                (Some(ended), started) => {
+                    let container = started.map(|started| started.container);
+                    let made = || containers.get(&attempt).map(|own| own.id.clone());
+                    Origin::Ended(Box::new(ended), container.or_else(made))
+                }
                 // Started for certain or perhaps: the command may have run, so that it must not run again by this attempt.
                 (None, Some(started)) if containers.contains_key(&attempt) => Origin::Started(started),
                 (None, Some(_)) => Origin::Ended(Box::new(vanished()), None),

@@ -5,23 +5,29 @@ use std::sync::Arc;
 use dsg_schemas::reason::EndReason;
 use dsg_schemas::wire::{Ended, Phase, StartOrder};
 use tokio::sync::{mpsc, watch as channel};
+use tokio::time::Instant;
 
 use super::outputs::Stored;
-use super::place::Search;
 use super::ship::Shipment;
-use super::tap::{Census, Log, Tap, search};
-use super::verdict::verdict;
+use super::sweep::Sweep;
+use super::tap::Log;
+use super::verdict::{Uprooted, verdict};
 use super::watch::{Over, Watch};
 use super::{Halt, Shared, Wish, allowed, disk, failed, halted, inputs, outputs, prepare};
-use crate::container::{Failure, Piece, State};
+use crate::container::{Piece, State};
 use crate::now_ms;
 use crate::spool::{Folder, Started};
+
+/// After so many looks an engine that was slow to make a container has made it.
+const LATE_LOOKS: u32 = 8;
 
 pub struct Life {
     pub shared: Arc<Shared>,
     pub order: StartOrder,
     pub folder: Folder,
     pub halt: channel::Receiver<Halt>,
+    /// The engine was asked for a container and did not answer: it may still make one.
+    pub may_come_late: bool,
 }
 
 /// Where a life begins.
@@ -35,15 +41,18 @@ pub enum Origin {
     /// An earlier life of the runner started it.
     Started(Started),
     /// It ended and that is durable; its container may still be there.
-    Ended(Box<Ended>, Option<Started>),
+    Ended(Box<Ended>, Option<String>),
 }
 
 impl Life {
     pub async fn live(mut self, origin: Origin) {
         let (ended, container) = match origin {
-            Origin::Ended(ended, started) => (*ended, started.map(|started| started.container)),
+            Origin::Ended(ended, container) => (*ended, container),
             Origin::Fresh | Origin::Unstarted => {
-                let mut container = None;
+                // An earlier life may have made one, or have asked for it just before its end.
+                let name = || prepare::container_name(&self.shared.grid, self.order.attempt);
+                self.may_come_late = matches!(origin, Origin::Unstarted);
+                let mut container = self.may_come_late.then(name);
                 let ended = self.fresh(&mut container).await.unwrap_or_else(|ended| ended);
                 (self.keep(ended).await, container)
             }
@@ -55,6 +64,10 @@ impl Life {
         self.say(Phase::Ended(Box::new(ended)));
         if let Some(container) = container {
             self.remove(&container).await;
+            if self.may_come_late {
+                tokio::time::sleep(self.shared.patience.look * LATE_LOOKS).await;
+                self.remove(&container).await;
+            }
         }
         // An error says that the process ends: the folder is for the next one.
         if self.halt.wait_for(|halt| *halt == Halt::Forget).await.is_ok() {
@@ -82,14 +95,17 @@ impl Life {
         self.note("creating the container");
         // By name until the id is known: a create without an answer may have made it all the same.
         *container = Some(plan.name.clone());
-        let id = engine.create(&plan).await.map_err(failed)?;
+        let created = engine.create(&plan).await;
+        self.may_come_late |= created.as_ref().is_err_and(|failure| failure.engine_gone);
+        let id = created.map_err(failed)?;
         *container = Some(id.clone());
         let pieces = engine.attach(&id).await.map_err(failed)?;
         if self.halt.has_changed().is_ok() && *self.halt.borrow() != Halt::Go {
             return Err(stopped_early(halted(&mut self.halt).await));
         }
         self.may_run().await?;
-        let started = Started { container: id, image_id, boot: boot.clone() };
+        let engine_life = engine.life().await.map_err(failed)?;
+        let started = Started { container: id, image_id, boot: boot.clone(), engine_life };
         self.folder.started(&started).map_err(|error| disk("keep a start", &error))?;
         tracing::debug!(attempt = %self.order.attempt, container = started.container, "starting");
         let since_ms = match engine.start(&started.container).await {
@@ -160,7 +176,9 @@ impl Life {
         let over = watch.until_over(&mut self.halt).await;
         shared.usage.forget(self.order.attempt);
         if let Ok(over) = &over {
-            self.sweep(&started.container, &log, over.in_one_stream).await;
+            let sweep =
+                Sweep { shared: &shared, attempt: self.order.attempt, container: &started.container, log: &log };
+            sweep.sweep(over.in_one_stream).await;
         }
         let written = log.spool().written();
         let ended = match over {
@@ -176,41 +194,9 @@ impl Life {
         })
     }
 
-    /// Compares with the engine's own log and takes what is missing. Read only once where all of it came in one stream.
-    async fn sweep(&self, container: &str, log: &Log, in_one_stream: bool) {
-        if let Err(failure) = self.sweep_once(container, log, in_one_stream).await {
-            let attempt = self.order.attempt;
-            tracing::warn!(%attempt, %failure, "cannot compare the output with the engine's log");
-        }
-    }
-
-    async fn sweep_once(&self, container: &str, log: &Log, in_one_stream: bool) -> Result<(), Failure> {
-        let engine = &*self.shared.engine;
-        if in_one_stream {
-            let mut census = Census::default();
-            let mut pieces = engine.logs(container, false).await?;
-            while let Some(piece) = pieces.recv().await {
-                census.count(&piece);
-            }
-            if !census.is_more_than(log.spool().written()) {
-                return Ok(());
-            }
-        }
-        let (stdout, stderr) = search(engine, container, log).await?;
-        let places = [&stdout, &stderr].map(|search| search.place().unwrap_or(Search::LOST));
-        if stdout.has_more(places[0]) || stderr.has_more(places[1]) {
-            let mut tap = Tap::at(places[0], places[1]);
-            let mut pieces = engine.logs(container, false).await?;
-            while let Some(piece) = pieces.recv().await {
-                tap.take(log, &piece);
-            }
-        }
-        Ok(())
-    }
-
     async fn judge(&mut self, started: &Started, over: &Over) -> Ended {
-        let host_restarted = started.boot != self.shared.boot;
-        let ended = verdict(over.killed, &over.exit, &self.order, host_restarted);
+        let uprooted = self.uprooted(started).await;
+        let ended = verdict(over.killed, &over.exit, &self.order, uprooted);
         let (order, accept) = (&self.order, &self.order.accept);
         let counts = ended.reason == EndReason::Succeeded || accept.takes(ended.reason, ended.exit_code);
         if !counts || order.outputs.is_empty() {
@@ -228,6 +214,25 @@ impl Life {
                 Ended { reason: EndReason::OutputMissing, message, outputs, ..ended }
             }
             Err(Ended { reason, message, .. }) => Ended { reason, message, ..ended },
+        }
+    }
+
+    /// What else may have ended the container since it was started.
+    async fn uprooted(&self, started: &Started) -> Option<Uprooted> {
+        if started.boot != self.shared.boot {
+            return Some(Uprooted::Machine);
+        }
+        let before = started.engine_life.as_ref()?;
+        let (patience, begun, mut failures) = (&self.shared.patience, Instant::now(), 0);
+        loop {
+            match self.shared.engine.life().await {
+                Ok(now) => return now.is_some_and(|now| now != *before).then_some(Uprooted::Engine),
+                Err(_) if begun.elapsed() < patience.engine_gone => {
+                    tokio::time::sleep(patience.after(failures)).await;
+                    failures += 1;
+                }
+                Err(_) => return Some(Uprooted::Engine),
+            }
         }
     }
 

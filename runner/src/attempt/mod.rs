@@ -8,6 +8,7 @@ mod outputs;
 mod place;
 mod prepare;
 mod ship;
+mod sweep;
 mod tap;
 mod unpack;
 mod verdict;

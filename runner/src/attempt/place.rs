@@ -110,6 +110,11 @@ impl Search {
         self.seen < self.written
     }
 
+    /// So many bytes of the stream are in the log.
+    pub fn seen(&self) -> u64 {
+        self.seen
+    }
+
     /// Whether the log has anything that the spool has not.
     pub fn has_more(&self, place: Place) -> bool {
         place.gap || self.seen > place.skip

@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use dsg_schemas::ids::RunnerId;
+use dsg_schemas::ids::{AttemptId, RunnerId};
 use dsg_schemas::wire::{Ended, InputOrder, StartOrder};
 
 use super::disk;
@@ -44,7 +44,7 @@ pub fn container_plan(
         (label::CHUNK, order.chunk.to_string()),
     ];
     let mut plan = ContainerPlan {
-        name: format!("dsg-{grid}-{}", order.attempt),
+        name: container_name(grid, order.attempt),
         labels: labels.map(|(key, value)| (key.to_owned(), value)).into(),
         image: image_id.to_owned(),
         entrypoint,
@@ -66,6 +66,10 @@ pub fn container_plan(
     };
     policy.apply(order, &mut plan)?;
     Ok(plan)
+}
+
+pub fn container_name(grid: &str, attempt: AttemptId) -> String {
+    format!("dsg-{grid}-{attempt}")
 }
 
 /// An input that lies right there takes the place of the folder.
@@ -128,7 +132,6 @@ impl std::fmt::Display for Cpus {
 
 #[cfg(test)]
 mod tests {
-    use dsg_schemas::ids::AttemptId;
     use dsg_schemas::wire::{InputFile, OutputOrder};
 
     use super::super::test_order as order;

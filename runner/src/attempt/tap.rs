@@ -51,8 +51,10 @@ impl Tap {
             return;
         }
         let mut spool = log.spool();
-        if std::mem::take(&mut place.gap) {
-            spool.lose(piece.stream);
+        if std::mem::take(&mut place.gap)
+            && let Err(error) = spool.lose(piece.stream, now_ms())
+        {
+            tracing::warn!(%error, "cannot keep that output was lost; the server sees it by the count of bytes");
         }
         if let Err(error) = spool.append(piece.stream, now_ms(), fresh) {
             tracing::warn!(%error, bytes = fresh.len(), "cannot spool output; these bytes will be missing in the log");
@@ -74,6 +76,7 @@ pub async fn search(engine: &dyn Engine, container: &str, log: &Log) -> Result<(
     };
     let mut pieces = engine.logs(container, false).await?;
     while let Some(piece) = pieces.recv().await {
+        let piece = piece?;
         match piece.stream {
             Stream::Stdout => stdout.look(&piece.bytes),
             Stream::Stderr => stderr.look(&piece.bytes),
@@ -103,6 +106,15 @@ impl Census {
         self.replaced |= end.windows(3).any(|bytes| bytes == "\u{fffd}".as_bytes());
         let keep = end.len().saturating_sub(2);
         end.drain(..keep);
+    }
+
+    pub fn seen(&self) -> LogHave {
+        self.seen
+    }
+
+    /// Whether the engine's log has what arrived, as far as its counts can tell.
+    pub fn agrees_with(&self, written: LogHave) -> bool {
+        self.replaced || self.seen == written
     }
 
     /// Whether something of the container's output did not arrive.

@@ -5,16 +5,31 @@ use dsg_schemas::wire::{Ended, StartOrder};
 
 use crate::container::Exit;
 
+/// What ends containers without a word about it, and did while this one ran: no code that came of it is the command's own, 0 least of
+/// all, with which many programs answer TERM.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Uprooted {
+    Machine,
+    Engine,
+}
+
 /// The end of a container as inspect and our own memory tell it. Outputs are not looked at yet.
-pub fn verdict(killed: Option<EndReason>, exit: &Exit, order: &StartOrder, host_restarted: bool) -> Ended {
+pub fn verdict(killed: Option<EndReason>, exit: &Exit, order: &StartOrder, uprooted: Option<Uprooted>) -> Ended {
     let signal = (129..=192).contains(&exit.code).then_some(exit.code - 128);
     let (reason, message) = match killed {
         Some(reason) => (reason, own_doing(reason, order)),
         None if exit.oom == Some(true) => (EndReason::Oom, out_of_memory(exit, order)),
-        None if exit.code == 0 => (EndReason::Succeeded, String::new()),
-        None if host_restarted => {
-            (EndReason::RunnerLost, "the machine was restarted while the container ran".to_owned())
+        None if uprooted == Some(Uprooted::Machine) => {
+            (EndReason::RunnerLost, "the machine was restarted before the container was seen to end".to_owned())
         }
+        None if uprooted == Some(Uprooted::Engine) => (
+            EndReason::EngineError,
+            format!(
+                "the container engine was restarted, and ends its containers when it stops: exit code {} is not believed; \"live-restore\": true in its daemon.json lets them live",
+                exit.code
+            ),
+        ),
+        None if exit.code == 0 => (EndReason::Succeeded, String::new()),
         // With an init in between, the container starts and only then finds that there is no such command.
         None if matches!(exit.code, 126 | 127) && !exit.error.is_empty() => (
             EndReason::BadCommand,
@@ -96,31 +111,35 @@ mod tests {
         let mut order = order(1);
         order.limits.memory_bytes = 1000;
         let exit = |code, oom, peak| Exit { code, oom, peak_memory_bytes: peak, ..Exit::default() };
+        let (machine, engine) = (Some(Uprooted::Machine), Some(Uprooted::Engine));
         let cases = [
-            (None, exit(0, None, None), false, EndReason::Succeeded, None, ""),
-            (None, exit(3, Some(false), None), false, EndReason::Exit, None, "exit code 3"),
-            (None, exit(137, Some(true), None), false, EndReason::Oom, Some(9), "memory limit"),
-            (None, exit(0, Some(true), None), false, EndReason::Oom, None, "though the command said"),
-            (None, exit(137, None, Some(960)), false, EndReason::Signal, Some(9), "probably out of memory"),
-            (None, exit(137, None, Some(500)), false, EndReason::Signal, Some(9), "did not send"),
-            (None, exit(137, None, None), false, EndReason::Signal, Some(9), "did not send"),
-            (None, exit(139, Some(false), Some(990)), false, EndReason::Signal, Some(11), "signal 11"),
-            (None, exit(255, None, None), false, EndReason::Exit, None, "255"),
-            (None, exit(127, None, None), false, EndReason::Exit, None, "127"),
+            (None, exit(0, None, None), None, EndReason::Succeeded, None, ""),
+            (None, exit(3, Some(false), None), None, EndReason::Exit, None, "exit code 3"),
+            (None, exit(137, Some(true), None), None, EndReason::Oom, Some(9), "memory limit"),
+            (None, exit(0, Some(true), None), None, EndReason::Oom, None, "though the command said"),
+            (None, exit(137, None, Some(960)), None, EndReason::Signal, Some(9), "probably out of memory"),
+            (None, exit(137, None, Some(500)), None, EndReason::Signal, Some(9), "did not send"),
+            (None, exit(137, None, None), None, EndReason::Signal, Some(9), "did not send"),
+            (None, exit(139, Some(false), Some(990)), None, EndReason::Signal, Some(11), "signal 11"),
+            (None, exit(255, None, None), None, EndReason::Exit, None, "255"),
+            (None, exit(127, None, None), None, EndReason::Exit, None, "127"),
             (
                 None,
                 Exit { error: "exec x failed".to_owned(), ..exit(127, None, None) },
-                false,
+                None,
                 EndReason::BadCommand,
                 None,
                 "exec x failed",
             ),
-            (None, exit(255, None, None), true, EndReason::RunnerLost, None, "restarted"),
-            (None, exit(0, None, None), true, EndReason::Succeeded, None, ""),
+            (None, exit(255, None, None), machine, EndReason::RunnerLost, None, "restarted"),
+            (None, exit(0, None, None), machine, EndReason::RunnerLost, None, "restarted"),
+            (None, exit(143, None, None), engine, EndReason::EngineError, Some(15), "not believed"),
+            (None, exit(0, None, None), engine, EndReason::EngineError, None, "live-restore"),
+            (None, exit(137, Some(true), None), engine, EndReason::Oom, Some(9), "memory limit"),
             (
                 Some(EndReason::RunTimeout),
                 exit(137, Some(true), None),
-                false,
+                None,
                 EndReason::RunTimeout,
                 Some(9),
                 "timeouts.run",
@@ -128,12 +147,12 @@ mod tests {
             (
                 Some(EndReason::PolicyDenied),
                 exit(143, None, None),
-                false,
+                None,
                 EndReason::PolicyDenied,
                 Some(15),
                 "resources.disk",
             ),
-            (Some(EndReason::Cancelled), exit(0, None, None), false, EndReason::Cancelled, None, ""),
+            (Some(EndReason::Cancelled), exit(0, None, None), None, EndReason::Cancelled, None, ""),
         ];
         for (killed, exit, restarted, reason, signal, words) in cases {
             let ended = verdict(killed, &exit, &order, restarted);

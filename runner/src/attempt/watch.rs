@@ -15,7 +15,7 @@ use super::place::Search;
 use super::tap::{Log, Tap, search};
 use super::{Halt, Shared, failed, halted};
 use crate::at;
-use crate::container::{Answer, Exit, Failure, Piece, State};
+use crate::container::{Answer, Exit, Failure, Piece, Reading, State};
 use crate::spool::Folder;
 
 /// Looks for the place in the engine's log before what is between is given up.
@@ -78,6 +78,7 @@ impl Watch<'_> {
         let began = Instant::now().checked_sub(freezer.had()).unwrap_or_else(Instant::now);
         let mut run_at = self.timeouts.run_ms.and_then(|ms| began.checked_add(Duration::from_millis(ms)));
         let mut memory = Memory::new(self.pieces.is_some(), self.shared.patience.look);
+        memory.killed = self.folder.killed();
         let mut waiting: Option<Answer<'_, ()>> = Some(self.shared.engine.wait(self.container));
         let mut stopping: Option<Answer<'_, ()>> = None;
         let mut beyond_disk = pin!(beyond(self.shared, self.attempt, self.container, self.disk_bytes));
@@ -108,6 +109,9 @@ impl Watch<'_> {
                 }
                 Happened::Kill(reason) => {
                     memory.killed = Some(reason);
+                    if let Err(error) = self.folder.killing(reason) {
+                        tracing::warn!(attempt = %self.attempt, %error, "cannot keep why a container is stopped");
+                    }
                     let (settled, grace_ms) = (freezer.end(), self.timeouts.grace_ms);
                     stopping = Some(Box::pin(async move {
                         drop(settled.await);
@@ -194,27 +198,43 @@ impl Watch<'_> {
 
     /// The stream broke off, or this is a later life of the runner: go on from the engine's log.
     async fn reopen(&mut self, memory: &mut Memory, now: Instant) {
-        let engine = &*self.shared.engine;
         let later = now + self.shared.patience.retry;
-        let opened = async {
-            let searches = search(engine, self.container, &self.log).await?;
-            Ok::<_, Failure>((searches, engine.logs(self.container, true).await?))
-        };
         let is_late = |search: &Search| search.place().is_none() && search.is_behind();
-        match opened.await {
-            Ok(((stdout, stderr), _)) if memory.searches < SEARCHES && (is_late(&stdout) || is_late(&stderr)) => {
+        match self.follow().await {
+            Ok(Followed { stdout, stderr, moved, .. })
+                if memory.searches < SEARCHES && (moved || is_late(&stdout) || is_late(&stderr)) =>
+            {
                 memory.searches += 1;
                 memory.next_look = later;
             }
-            Ok(((stdout, stderr), pieces)) => {
+            Ok(Followed { stdout, stderr, first, pieces, moved: _ }) => {
                 memory.tap = Tap::at(stdout.place().unwrap_or(Search::LOST), stderr.place().unwrap_or(Search::LOST));
-                self.pieces = Some(pieces);
+                if let Some(first) = first {
+                    memory.tap.take(&self.log, &first);
+                }
+                self.pieces = Some(until_broken(pieces));
             }
             Err(failure) => {
                 tracing::debug!(attempt = %self.attempt, %failure, "cannot follow the engine's log yet");
                 memory.next_look = later;
             }
         }
+    }
+
+    /// Looks for the place before and after the log is opened: it may be rotated between, and then what was counted is not what comes.
+    async fn follow(&self) -> Result<Followed, Failure> {
+        let engine = &*self.shared.engine;
+        let before = search(engine, self.container, &self.log).await?;
+        let mut pieces = engine.logs(self.container, true).await?;
+        let is_empty = before.0.seen() + before.1.seen() == 0;
+        let first =
+            if is_empty { None } else { timeout(self.shared.patience.look, pieces.recv()).await.ok().flatten() };
+        let first = first.transpose()?;
+        let (stdout, stderr) = search(engine, self.container, &self.log).await?;
+        let same = |before: &Search, after: &Search| before.place() == after.place() && before.seen() <= after.seen();
+        let moved = !is_empty && (first.is_none() || !same(&before.0, &stdout) || !same(&before.1, &stderr));
+        let (stdout, stderr) = if is_empty { before } else { (stdout, stderr) };
+        Ok(Followed { stdout, stderr, first, pieces, moved })
     }
 
     /// What was written just before the end may still be on its way.
@@ -246,6 +266,29 @@ impl Memory {
             searches: 0,
         }
     }
+}
+
+/// An engine's log that is being followed, and where the spool ends in it.
+struct Followed {
+    stdout: Search,
+    stderr: Search,
+    first: Option<Piece>,
+    pieces: Reading,
+    /// Not where it was a moment ago: the log was rotated meanwhile.
+    moved: bool,
+}
+
+/// A log that breaks off while its container lives is opened again, as one that ends is.
+fn until_broken(mut reading: Reading) -> mpsc::Receiver<Piece> {
+    let (sender, receiver) = mpsc::channel(1);
+    tokio::spawn(async move {
+        while let Some(Ok(piece)) = reading.recv().await {
+            if sender.send(piece).await.is_err() {
+                return;
+            }
+        }
+    });
+    receiver
 }
 
 async fn next(pieces: &mut Option<mpsc::Receiver<Piece>>) -> Option<Piece> {

@@ -124,6 +124,9 @@ pub struct Piece {
     pub bytes: Bytes,
 }
 
+/// A reading of an engine's log. An error is its last piece, and says that what came before is not all of it.
+pub type Reading = mpsc::Receiver<Result<Piece, Failure>>;
+
 /// A container engine. Every call has a deadline of its own inside; dropping a future cancels nothing on the engine.
 pub trait Engine: Send + Sync {
     /// Who it is; also proves that it answers.
@@ -143,7 +146,7 @@ pub trait Engine: Send + Sync {
     fn attach<'a>(&'a self, id: &'a str) -> Answer<'a, mpsc::Receiver<Piece>>;
     /// All output so far, from the engine's own log, byte 0 on: for re-adoption and for the sweep after the end. With `follow`
     /// it goes on until the container ends.
-    fn logs<'a>(&'a self, id: &'a str, follow: bool) -> Answer<'a, mpsc::Receiver<Piece>>;
+    fn logs<'a>(&'a self, id: &'a str, follow: bool) -> Answer<'a, Reading>;
     /// Starts it. Watches for OOM kills are registered before.
     fn start<'a>(&'a self, id: &'a str) -> Answer<'a, ()>;
     fn inspect<'a>(&'a self, id: &'a str) -> Answer<'a, State>;
@@ -160,6 +163,11 @@ pub trait Engine: Send + Sync {
     -> Answer<'a, Option<mpsc::Receiver<Result<Bytes, Failure>>>>;
     /// Bytes in the container's own layer: what it wrote itself, outside volumes and inputs. `None`: that cannot be known.
     fn written<'a>(&'a self, id: &'a str) -> Answer<'a, Option<u64>>;
+    /// Which life of the engine this is: an engine that stops may end its containers, and then their exits are its doing. `None`:
+    /// containers outlive it.
+    fn life(&self) -> Answer<'_, Option<String>> {
+        Box::pin(std::future::ready(Ok(None)))
+    }
     /// Removes it with its volumes, whatever its state. Fine if it is gone.
     fn remove<'a>(&'a self, id: &'a str) -> Answer<'a, ()>;
     /// Containers of this grid and runner, ended ones too; nobody else's.

@@ -4,6 +4,7 @@ use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use dsg_schemas::reason::EndReason;
 use dsg_schemas::wire::{Ended, StartOrder};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -23,6 +24,9 @@ pub struct Started {
     pub image_id: String,
     /// Boot id of the machine.
     pub boot: String,
+    /// Which life of the engine it was; `None` where containers outlive it.
+    #[serde(default)]
+    pub engine_life: Option<String>,
 }
 
 /// How long its container was frozen, by the clock of the wall: that does not count against its time limits.
@@ -76,6 +80,15 @@ impl Folder {
             true => self.get("pauses.json").unwrap_or_default(),
             false => Pauses::default(),
         }
+    }
+
+    /// Why we end it ourselves, kept before the engine is asked: the next life must not take our own signal for somebody else's.
+    pub fn killing(&self, reason: EndReason) -> io::Result<()> {
+        self.put("killing.json", &reason)
+    }
+
+    pub fn killed(&self) -> Option<EndReason> {
+        self.get("killing.json")
     }
 
     /// Durable before it is told.

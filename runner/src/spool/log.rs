@@ -101,10 +101,15 @@ impl LogSpool {
         tail.drain(..tail.len().saturating_sub(TAIL_BYTES));
     }
 
-    /// Something of this stream is lost, and nobody knows how much: it counts as one byte, so that the hole shows.
-    pub fn lose(&mut self, stream: Stream) {
+    /// Something of this stream is lost, and nobody knows how much: it counts as one byte, so that the hole shows, at the end of a
+    /// log, too.
+    pub fn lose(&mut self, stream: Stream, time_ms: u64) -> io::Result<()> {
         *of(&mut self.written, stream) += 1;
         self.tails[at(stream)].clear();
+        let mut frame = Vec::new();
+        let offset = *of(&mut self.written, stream);
+        log::push(&mut frame, &Piece { stream, time_ms, offset, bytes: &[] });
+        self.keep(time_ms, &frame)
     }
 
     /// What cannot be stored is counted all the same, so that the hole shows.
@@ -123,6 +128,14 @@ impl LogSpool {
             }
         }
         outcome
+    }
+
+    fn keep(&mut self, time_ms: u64, frame: &[u8]) -> io::Result<()> {
+        self.store(time_ms, frame)?;
+        if let Some(last) = self.segments.back_mut() {
+            last.end = self.written;
+        }
+        Ok(())
     }
 
     fn store(&mut self, time_ms: u64, frame: &[u8]) -> io::Result<()> {
@@ -286,7 +299,8 @@ mod tests {
         assert_eq!(again.written(), LogHave { stdout: all.len() as u64, stderr: 2 });
         assert_eq!(again.batch(again.written(), 1 << 20).expect("read"), None);
         let have = again.written();
-        again.lose(Stream::Stdout);
+        again.lose(Stream::Stdout, 2).expect("lost");
+        assert_eq!(stdout(&again, have), (vec![], vec![(have.stdout, have.stdout + 1)]), "a hole at the end shows");
         again.append(Stream::Stdout, 2, b"later").expect("append");
         let again = LogSpool::open(dir.path().join("log")).expect("open");
         assert_eq!(stdout(&again, have), (b"later".to_vec(), vec![(have.stdout, have.stdout + 1)]), "the hole is kept");

@@ -43,6 +43,8 @@ pub struct State {
     pub logs: BTreeMap<u64, [Vec<u8>; 2]>,
     /// Bytes declared lost.
     pub holes: u64,
+    /// The same, by attempt and stream: from and to.
+    pub gaps: BTreeMap<u64, [Vec<(usize, usize)>; 2]>,
     pub blobs: BTreeMap<String, Vec<u8>>,
     /// Downloads are answered once so many were asked for.
     pub blob_crowd: u64,
@@ -395,11 +397,13 @@ async fn log(Shared(fake): Shared<Fake>, Part(attempt): Part<u64>, headers: Head
         let keep = if state.halve_logs > 0 { frames.len() / 2 } else { frames.len() };
         state.halve_logs = state.halve_logs.saturating_sub(1);
         for piece in &frames[..keep] {
-            let log = &mut state.logs.entry(attempt).or_default()[usize::from(piece.stream == Stream::Stderr)];
+            let stream = usize::from(piece.stream == Stream::Stderr);
+            let log = &mut state.logs.entry(attempt).or_default()[stream];
             let at = piece.offset as usize;
             if at > log.len() {
                 assert!(piece.bytes.is_empty(), "a gap that nobody declared: {at} after {}", log.len());
                 state.holes += (at - log.len()) as u64;
+                state.gaps.entry(attempt).or_default()[stream].push((log.len(), at));
                 log.resize(at, b'?');
             }
             let known = (log.len() - at).min(piece.bytes.len());

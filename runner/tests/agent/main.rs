@@ -3,6 +3,7 @@
 mod ends;
 mod fake;
 mod join;
+mod lies;
 mod life;
 mod pause;
 mod real;

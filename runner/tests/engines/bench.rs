@@ -3,7 +3,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use dsg_runner::container::docker::{ConnectOptions, DockerEngine, connect};
-use dsg_runner::container::{ContainerPlan, Engine, Exit, Failure, Piece, State, label};
+use dsg_runner::container::{ContainerPlan, Engine, Exit, Failure, Piece, Reading, State, label};
 use dsg_runner::selftest::image;
 use dsg_schemas::ids::RunnerId;
 use dsg_schemas::spec::PullPolicy;
@@ -107,6 +107,19 @@ impl Bench {
         let answer = sender.send_request(request).await.expect("an answer").into_body().collect().await.expect("whole");
         serde_json::from_slice(&answer.to_bytes()).expect("json")
     }
+}
+
+pub async fn collect_log(mut reading: Reading) -> (Vec<u8>, Vec<u8>) {
+    let (sender, pieces) = mpsc::channel(1);
+    let (_, all) = tokio::join!(
+        async move {
+            while let Some(piece) = reading.recv().await {
+                sender.send(piece.expect("whole")).await.expect("read");
+            }
+        },
+        collect(pieces)
+    );
+    all
 }
 
 pub async fn collect(mut pieces: mpsc::Receiver<Piece>) -> (Vec<u8>, Vec<u8>) {

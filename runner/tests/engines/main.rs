@@ -19,7 +19,7 @@ use dsg_schemas::reason::EndReason;
 use dsg_schemas::spec::PullPolicy;
 use dsg_schemas::wire::Gpu;
 
-use bench::{Bench, MIB, RUNNER, collect, expect_failure};
+use bench::{Bench, MIB, RUNNER, collect_log, expect_failure};
 use gpus::gpus_come_through_cdi;
 use pause::a_pause_really_pauses;
 
@@ -30,7 +30,7 @@ async fn output_is_complete(bench: Arc<Bench>) {
     assert_eq!((run.exit.code, run.stderr.as_slice()), (9, b"oh\n".as_slice()));
     assert_eq!(run.exit.oom, Some(false), "{}: {:?}", bench.kind, run.exit);
     assert!(run.exit.started_ms > 1_700_000_000_000);
-    let (stdout, stderr) = collect(bench.engine.logs(&run.id, false).await.expect("logs")).await;
+    let (stdout, stderr) = collect_log(bench.engine.logs(&run.id, false).await.expect("logs")).await;
     assert!(stdout == expected.as_bytes() && stderr == b"oh\n", "{}: the engine's own log differs", bench.kind);
     bench.remove(&run.id).await;
     assert_eq!(bench.engine.inspect(&run.id).await, Ok(State::Gone));
@@ -46,7 +46,7 @@ async fn odd_bytes_survive(bench: Arc<Bench>) {
     let expected = [b"\xff\x00\xfe\n".as_slice(), b"no newline"].concat();
     assert_eq!(run.stdout, expected, "{}", bench.kind);
     assert_eq!(run.exit.code, 0);
-    let (stdout, _) = collect(bench.engine.logs(&run.id, false).await.expect("logs")).await;
+    let (stdout, _) = collect_log(bench.engine.logs(&run.id, false).await.expect("logs")).await;
     if bench.kind == "docker" {
         // Docker keeps its log as JSON text, where bytes that are no UTF-8 become replacement characters: attach is the truth.
         assert!(stdout.ends_with(b"no newline"), "{stdout:?}");
@@ -316,7 +316,7 @@ async fn stop_asks_and_then_kills(bench: Arc<Bench>) {
     let mut lines = bench.engine.logs(&id, true).await.expect("logs");
     let mut seen = Vec::new();
     while !seen.ends_with(b"\n") {
-        seen.extend_from_slice(&lines.recv().await.expect("a first line").bytes);
+        seen.extend_from_slice(&lines.recv().await.expect("a first line").expect("whole").bytes);
     }
     assert_eq!(seen, b"up\n");
     bench.engine.stop(&id, 1_000).await.expect("stopped");
@@ -363,7 +363,7 @@ async fn a_running_container_is_taken_up_again(bench: Arc<Bench>) {
         }
     };
     assert_eq!((exit.code, exit.oom), (4, Some(false)), "{}", bench.kind);
-    let (stdout, _) = collect(second.logs(&id, false).await.expect("logs")).await;
+    let (stdout, _) = collect_log(second.logs(&id, false).await.expect("logs")).await;
     assert_eq!(stdout, b"before\nafter\n", "{}", bench.kind);
     bench.remove(&id).await;
 }

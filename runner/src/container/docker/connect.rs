@@ -23,7 +23,7 @@ use crate::container::Failure;
 use crate::container::watch::Watches;
 
 /// A call that is not answered by then will not be: a busy engine with a hundred containers answers in seconds.
-const SHORT_SECONDS: u64 = 60;
+const SHORT: Duration = Duration::from_secs(60);
 /// For streams and waits. Each of them has its own end; this only keeps the client from making one up.
 const LONG_SECONDS: u64 = 30 * 86_400;
 /// How long a service that we start ourselves may take to listen.
@@ -39,10 +39,15 @@ pub struct ConnectOptions {
 
 /// Opens the first engine that answers.
 pub async fn connect(options: &ConnectOptions) -> Result<DockerEngine, Failure> {
+    connect_within(options, SHORT).await
+}
+
+/// The same, with another deadline for calls that answer soon: for tests that cannot wait a minute for an engine that hangs.
+pub async fn connect_within(options: &ConnectOptions, deadline: Duration) -> Result<DockerEngine, Failure> {
     let places = places(options.engine.as_deref(), &|name| std::env::var(name).ok()).map_err(no_engine)?;
     let mut tried = Vec::new();
     for place in &places {
-        match open(&place.socket, None).await {
+        match open(&place.socket, None, deadline).await {
             Ok(engine) => return Ok(engine),
             Err(trouble) => tried.push(told(place, &trouble)),
         }
@@ -52,11 +57,13 @@ pub async fn connect(options: &ConnectOptions) -> Result<DockerEngine, Failure> 
         let socket = options.state.join("podman.sock");
         let socket = std::path::absolute(&socket).unwrap_or(socket);
         // One that a killed runner left behind.
-        if let Ok(engine) = open(&socket, None).await {
+        if let Ok(engine) = open(&socket, None, deadline).await {
             return Ok(engine);
         }
         let service = start_service(&podman, &socket).await.map_err(no_engine)?;
-        return open(&socket, Some(service)).await.map_err(|trouble| trouble.failed("open our own Podman service"));
+        return open(&socket, Some(service), deadline)
+            .await
+            .map_err(|trouble| trouble.failed("open our own Podman service"));
     }
     let next = if asked {
         "start that engine, or let the runner look for one by leaving the address out"
@@ -81,13 +88,13 @@ fn told(place: &Place, trouble: &Trouble) -> String {
     format!("{path} ({}): {why}{hint}", place.from)
 }
 
-async fn open(socket: &Path, service: Option<Child>) -> Result<DockerEngine, Trouble> {
-    let plain = Plain { socket: socket.to_owned(), deadline: Duration::from_secs(SHORT_SECONDS) };
+async fn open(socket: &Path, service: Option<Child>, deadline: Duration) -> Result<DockerEngine, Trouble> {
+    let plain = Plain { socket: socket.to_owned(), deadline };
     let version = plain.get("/version").await?;
     let info = plain.get("/info").await?;
     let address = socket.display().to_string();
     let handle = |seconds| Docker::connect_with_unix(&address, seconds, API_DEFAULT_VERSION).map_err(Trouble::from);
-    let short = handle(SHORT_SECONDS)?.negotiate_version().await?;
+    let short = handle(deadline.as_secs().max(1))?.negotiate_version().await?;
     let long = handle(LONG_SECONDS)?.negotiate_version().await?;
     let (kind, facts) = facts_of(&version, &info);
     supported(kind, &facts)?;
@@ -99,7 +106,8 @@ async fn open(socket: &Path, service: Option<Child>) -> Result<DockerEngine, Tro
         long,
         plain,
         data_root,
-        ceilings: Ceilings::found(engine_process(socket).await),
+        ceilings: Ceilings::found(engine_process(socket).await.flatten()),
+        outlived: info["LiveRestoreEnabled"].as_bool().unwrap_or(false),
         no_init: AtomicBool::new(false),
         gpu_way: AtomicUsize::new(0),
         pulls: Arc::new(Mutex::new(HashMap::new())),
@@ -109,10 +117,10 @@ async fn open(socket: &Path, service: Option<Child>) -> Result<DockerEngine, Tro
     })
 }
 
-/// Who listens there, where that is a process that we can see.
-async fn engine_process(socket: &Path) -> Option<i32> {
+/// Who listens there, where that is a process that we can see. The outer `None`: nobody does.
+pub(super) async fn engine_process(socket: &Path) -> Option<Option<i32>> {
     let stream = UnixStream::connect(socket).await.ok()?;
-    stream.peer_cred().ok()?.pid().filter(|process| *process > 0)
+    Some(stream.peer_cred().ok().and_then(|who| who.pid()).filter(|process| *process > 0))
 }
 
 impl DockerEngine {

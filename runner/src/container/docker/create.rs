@@ -11,10 +11,10 @@ use bollard::query_parameters::CreateContainerOptionsBuilder;
 use dsg_schemas::reason::EndReason;
 
 use super::failure::Trouble;
-use super::gpu::GpuWay;
+use super::gpu::{GpuWay, is_granted};
 use super::hardening::{Ceilings, LOG_MAX_SIZE, SCRATCH, bounds, capabilities, environment, granted};
 use super::plain::escaped_path;
-use super::{DockerEngine, libpod};
+use super::{DockerEngine, Kind, libpod};
 use crate::container::{ContainerPlan, Failure, label};
 
 /// What the engine and the image decide, not the plan.
@@ -42,12 +42,39 @@ impl DockerEngine {
             },
             Err(trouble) => return Err(failed(plan, trouble)),
         };
-        if let Err(failure) = self.make_folders(&id, &plan.folders).await {
-            // A container without its folders must not be found by the next try and run.
+        let ready = match self.make_folders(&id, &plan.folders).await {
+            Ok(()) => self.has_gpus(&id, &plan.gpus).await,
+            missing => missing,
+        };
+        if let Err(failure) = ready {
+            // A container without its folders or its GPUs must not be found by the next try and run.
             let _ = self.remove_with_volumes(&id).await;
             return Err(failure);
         }
         Ok(id)
+    }
+
+    /// An engine may make a container without the GPUs that were asked for, and say nothing.
+    async fn has_gpus(&self, id: &str, gpus: &[String]) -> Result<(), Failure> {
+        let (Kind::Docker, false, Some(way)) = (self.kind, gpus.is_empty(), self.present_way()) else { return Ok(()) };
+        let inspected = self.plain.get(&format!("/containers/{id}/json")).await;
+        let inspected = inspected.map_err(|trouble| trouble.failed("see whether the container has its GPUs"))?;
+        if is_granted(&inspected, way, gpus) {
+            return Ok(());
+        }
+        Err(Failure {
+            reason: EndReason::GpuError,
+            message: format!(
+                "failed to give the container its GPUs {}: the engine accepted {} and ignored it; dsg-runner's self-test says which way works here",
+                gpus.join(", "),
+                way.name()
+            ),
+            engine_gone: false,
+        })
+    }
+
+    fn present_way(&self) -> Option<GpuWay> {
+        self.gpu_ways.get(self.gpu_way.load(Ordering::Relaxed)).copied()
     }
 
     async fn create_anew(&self, plan: &ContainerPlan) -> Result<String, Trouble> {
@@ -82,7 +109,7 @@ impl DockerEngine {
     fn settled(&self, user: &str, images_env: BTreeSet<String>) -> Settled {
         Settled {
             init: !self.no_init.load(Ordering::Relaxed),
-            way: self.gpu_ways.get(self.gpu_way.load(Ordering::Relaxed)).copied(),
+            way: self.present_way(),
             ceilings: self.ceilings,
             capabilities: capabilities(user),
             images_env,

@@ -47,6 +47,17 @@ impl GpuWay {
     }
 }
 
+/// Whether a container that was made has the devices that were asked for, as Docker's inspect shows its requests. Podman's shows none:
+/// there the self-test at the start is all the proof.
+pub(super) fn is_granted(inspected: &Value, way: GpuWay, gpus: &[String]) -> bool {
+    let requests = inspected["HostConfig"]["DeviceRequests"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let ids: Vec<_> = requests.iter().filter_map(|one| one["DeviceIDs"].as_array()).flatten().collect();
+    gpus.iter().all(|gpu| {
+        let name = if way == GpuWay::Cdi { cdi_name(gpu) } else { gpu.clone() };
+        ids.iter().any(|id| id.as_str() == Some(&name))
+    })
+}
+
 pub(super) fn cdi_name(gpu: &str) -> String {
     format!("nvidia.com/gpu={gpu}")
 }

@@ -18,8 +18,8 @@ use crate::container::{Exit, Failure, Own, State, label};
 
 /// A wait returns by then, ended or not; whoever waits looks and waits again.
 const WAIT: Duration = Duration::from_secs(600);
-/// How long an engine may take to end a container beyond its grace.
-const STOP_SLACK: Duration = Duration::from_secs(120);
+/// How long an engine may take to end a container beyond its grace, in deadlines of other calls.
+const STOP_SLACK: u32 = 2;
 
 impl DockerEngine {
     pub(super) async fn start_watched(&self, id: &str) -> Result<(), Failure> {
@@ -104,7 +104,7 @@ impl DockerEngine {
     pub(super) async fn stop_with_grace(&self, id: &str, grace_ms: u64) -> Result<(), Failure> {
         let seconds = i32::try_from(grace_ms.div_ceil(1_000)).unwrap_or(i32::MAX);
         let options = StopContainerOptionsBuilder::default().t(seconds).build();
-        let limit = Duration::from_millis(grace_ms) + STOP_SLACK;
+        let limit = Duration::from_millis(grace_ms) + self.plain.deadline * STOP_SLACK;
         self.thaw_if_frozen(id).await;
         let stopped = tokio::time::timeout(limit, self.long.stop_container(id, Some(options))).await;
         match stopped.map(|answer| answer.map_err(Trouble::from)) {

@@ -12,6 +12,7 @@ mod gpu;
 mod hardening;
 mod image;
 mod libpod;
+mod life;
 mod lifecycle;
 mod plain;
 mod state;
@@ -31,10 +32,10 @@ use dsg_schemas::wire::EngineFacts;
 use tokio::process::Child;
 use tokio::sync::mpsc;
 
-pub use connect::{ConnectOptions, connect};
+pub use connect::{ConnectOptions, connect, connect_within};
 
 use super::watch::Watches;
-use super::{Answer, ContainerPlan, Engine, Failure, Own, Piece, State};
+use super::{Answer, ContainerPlan, Engine, Failure, Own, Piece, Reading, State};
 use gpu::GpuWay;
 pub(crate) use hardening::CAPABILITIES;
 use hardening::Ceilings;
@@ -56,6 +57,8 @@ pub struct DockerEngine {
     plain: Plain,
     /// Where it keeps containers, if that is on this host.
     data_root: Option<PathBuf>,
+    /// Containers go on while it is down.
+    outlived: bool,
     /// No process reaper is installed: learnt from the first create that fails for it.
     no_init: AtomicBool,
     ceilings: Ceilings,
@@ -96,7 +99,7 @@ impl Engine for DockerEngine {
         Box::pin(self.open_attach(id))
     }
 
-    fn logs<'a>(&'a self, id: &'a str, follow: bool) -> Answer<'a, mpsc::Receiver<Piece>> {
+    fn logs<'a>(&'a self, id: &'a str, follow: bool) -> Answer<'a, Reading> {
         Box::pin(self.open_logs(id, follow))
     }
 
@@ -134,6 +137,10 @@ impl Engine for DockerEngine {
 
     fn written<'a>(&'a self, id: &'a str) -> Answer<'a, Option<u64>> {
         Box::pin(self.layer_bytes(id))
+    }
+
+    fn life(&self) -> Answer<'_, Option<String>> {
+        Box::pin(self.present_life())
     }
 
     fn remove<'a>(&'a self, id: &'a str) -> Answer<'a, ()> {

@@ -1,5 +1,6 @@
 //! A container's output, live and from the engine's own log. A stream that ends is not a container that ended: look with inspect.
 use std::pin::Pin;
+use std::time::Duration;
 
 use bollard::container::LogOutput;
 use bollard::query_parameters::{AttachContainerOptionsBuilder, LogsOptionsBuilder};
@@ -9,7 +10,7 @@ use tokio::sync::mpsc;
 
 use super::DockerEngine;
 use super::failure::{Trouble, start_reason};
-use crate::container::{Failure, Piece};
+use crate::container::{Failure, Piece, Reading};
 
 /// Pieces between the engine and the spool, of 16 KiB at most each as engines cut them. When it is full the container's own write
 /// waits: that is the back-pressure, and nothing is lost.
@@ -33,34 +34,68 @@ impl DockerEngine {
         Ok(pieces(attached.output))
     }
 
-    pub(super) async fn open_logs(&self, id: &str, follow: bool) -> Result<mpsc::Receiver<Piece>, Failure> {
+    pub(super) async fn open_logs(&self, id: &str, follow: bool) -> Result<Reading, Failure> {
         // A missing container is told at once; the stream itself could only end.
         let path = format!("/containers/{}/json", super::plain::escaped_path(id));
         self.plain.get(&path).await.map_err(|trouble| trouble.failed("read the container's log"))?;
         let options = LogsOptionsBuilder::default().stdout(true).stderr(true).follow(follow).build();
-        Ok(pieces(Box::pin(self.long.logs(id, Some(options)))))
+        // A container that lives may be silent for days; what is written already comes at once, or does not come.
+        let silence = (!follow).then_some(self.plain.deadline);
+        Ok(reading(Box::pin(self.long.logs(id, Some(options))), silence))
     }
 }
 
+/// Live output: whether all of it came is for the engine's own log to tell.
 fn pieces(mut outputs: Outputs) -> mpsc::Receiver<Piece> {
     let (sender, receiver) = mpsc::channel(PIECES);
     tokio::spawn(async move {
-        while let Some(output) = outputs.next().await {
-            let (stream, bytes) = match output {
-                Ok(LogOutput::StdOut { message }) => (From::Stdout, message),
-                Ok(LogOutput::StdErr { message }) => (From::Stderr, message),
-                // No container of ours has a terminal or an input: this is the rest of a frame that was cut.
-                Ok(LogOutput::StdIn { .. } | LogOutput::Console { .. }) => continue,
-                Err(error) => {
-                    tracing::debug!(error = %error, "a container's output stream broke off");
-                    return;
-                }
-            };
+        while let Some(Ok(piece)) = next(&mut outputs).await {
             // A receiver that is gone closes the stream; an open one that nobody reads would block the container.
-            if !bytes.is_empty() && sender.send(Piece { stream, bytes }).await.is_err() {
+            if sender.send(piece).await.is_err() {
                 return;
             }
         }
     });
     receiver
+}
+
+fn reading(mut outputs: Outputs, silence: Option<Duration>) -> Reading {
+    let (sender, receiver) = mpsc::channel(PIECES);
+    tokio::spawn(async move {
+        loop {
+            let came = match silence {
+                Some(silence) => tokio::time::timeout(silence, next(&mut outputs)).await,
+                None => Ok(next(&mut outputs).await),
+            };
+            let came = came.unwrap_or_else(|_| Some(Err(Trouble::Silent("no more came in time".to_owned()))));
+            let Some(came) = came else { return };
+            let broke_off = came.is_err();
+            let piece = came.map_err(|trouble| trouble.failed("read the container's log to its end"));
+            if sender.send(piece).await.is_err() || broke_off {
+                return;
+            }
+        }
+    });
+    receiver
+}
+
+/// `None`: the stream ended as streams end.
+async fn next(outputs: &mut Outputs) -> Option<Result<Piece, Trouble>> {
+    loop {
+        let (stream, bytes) = match outputs.next().await? {
+            Ok(LogOutput::StdOut { message }) => (From::Stdout, message),
+            Ok(LogOutput::StdErr { message }) => (From::Stderr, message),
+            // No container of ours has a terminal or an input: this is the rest of a frame that was cut.
+            Ok(LogOutput::StdIn { .. } | LogOutput::Console { .. }) => {
+                return Some(Err(Trouble::Silent("it broke off within a piece".to_owned())));
+            }
+            Err(error) => {
+                tracing::debug!(error = %error, "a container's output stream broke off");
+                return Some(Err(Trouble::from(error)));
+            }
+        };
+        if !bytes.is_empty() {
+            return Some(Ok(Piece { stream, bytes }));
+        }
+    }
 }

@@ -21,7 +21,7 @@ use dsg_schemas::wire::EngineFacts;
 use dsg_schemas::wire::log::Stream;
 use tokio::sync::{mpsc, watch};
 
-use super::{Answer, ContainerPlan, Engine, Exit, Failure, Own, Piece, State, label};
+use super::{Answer, ContainerPlan, Engine, Exit, Failure, Own, Piece, Reading, State, label};
 use crate::now_ms;
 pub use gate::Call;
 use gate::Gate;
@@ -256,7 +256,7 @@ impl Engine for PretendEngine {
         })
     }
 
-    fn logs<'a>(&'a self, id: &'a str, follow: bool) -> Answer<'a, mpsc::Receiver<Piece>> {
+    fn logs<'a>(&'a self, id: &'a str, follow: bool) -> Answer<'a, Reading> {
         Box::pin(async move {
             self.awake()?;
             let (sender, receiver) = mpsc::channel(64);
@@ -272,7 +272,7 @@ impl Engine for PretendEngine {
                 loop {
                     for piece in pieces.drain(..) {
                         next += 1;
-                        if sender.send(piece).await.is_err() {
+                        if sender.send(Ok(piece)).await.is_err() {
                             return;
                         }
                     }
