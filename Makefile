@@ -60,7 +60,7 @@ chaos: build ## the programs on a bad network, longer than in make check and wit
 	DSG_CHAOS_SEED=$(or $(SEED),1) DSG_CHAOS_SEEDS=$(or $(SEEDS),$(if $(SEED),1,20)) DSG_CHAOS_CHUNKS=$(if $(SEED),100,400) DSG_CHAOS_LEASE=60 \
 		cargo test --locked -p dsg-tests --test chaos -- --nocapture $(if $(SEED),weather)
 
-bench: ## the figures, one `name: value unit` each; some of them: make bench ONLY="check idle grid classes latency crash million log containers"
+bench: ## the figures, one `name: value unit` each; some of them: make bench ONLY="check idle grid classes latency crash million intake log flood containers"
 	cargo build --locked --release --workspace --bins
 	@tests/lab/chromium || true
 	@tests/lab/engines $(LAB) sh -c 'images/build shell $${DSG_TEST_DOCKER:+docker -H unix://$$DSG_TEST_DOCKER} && target/release/dsg-bench $(ONLY)'

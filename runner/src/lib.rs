@@ -83,6 +83,7 @@ pub async fn run(config: Config, engine: Arc<dyn Engine>, stop: CancellationToke
         transfers: Semaphore::new(TRANSFERS),
         patience,
         usage: Usage::default(),
+        load: load.clone(),
         policy,
         wish: wished,
     });

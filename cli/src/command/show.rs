@@ -1,7 +1,8 @@
 //! Shows everything about a job or a chunk.
 use clap::Args;
-use dsg_schemas::api::{AttemptView, ChunkDetail, ChunkState, JobDetail, Removed};
+use dsg_schemas::api::{Asked, AttemptView, ChunkDetail, ChunkState, JobDetail, Removed};
 use dsg_schemas::reason::EndReason;
+use dsg_schemas::wire::GpuUse;
 
 use super::{Context, Shown};
 use crate::client::understand;
@@ -122,7 +123,7 @@ fn gone(noun: &str, removed: &Removed) -> String {
 }
 
 fn chunk(output: &Output, detail: &ChunkDetail, now_ms: u64) -> Result<(), Failure> {
-    let ChunkDetail { chunk, job_name, items, command, history, explanation } = detail;
+    let ChunkDetail { chunk, job_name, items, command, asked, history, explanation } = detail;
     let items: Vec<String> = items.iter().map(|item| item.to_string()).collect();
     let waits = chunk.not_before_ms.filter(|then| *then > now_ms && chunk.state == ChunkState::Waiting);
     let list = [
@@ -136,13 +137,15 @@ fn chunk(output: &Output, detail: &ChunkDetail, now_ms: u64) -> Result<(), Failu
         ("retry in", waits.map(|then| when::duration(then - now_ms)).unwrap_or_default()),
         ("items", items.join("\n")),
         ("command", command.join(" ")),
+        ("asked for", asked_for(*asked)),
     ];
     pairs(output, &list)?;
     if history.is_empty() {
         return Ok(());
     }
     output.line("")?;
-    let heading = ["attempt", "runner", "phase", "end", "started", "ran", "memory", "cpu", "message"];
+    let heading =
+        ["attempt", "runner", "phase", "end", "started", "ran", "memory", "cpu", "read", "written", "gpu", "message"];
     print(output, &heading, history.iter().map(|attempt| row(attempt, now_ms)).collect())?;
     if let Some(attempt) = history.last() {
         let kinds = [("logs", "log", &attempt.log_removed), ("outputs", "file", &attempt.outputs_removed)];
@@ -162,6 +165,26 @@ fn chunk(output: &Output, detail: &ChunkDetail, now_ms: u64) -> Result<(), Failu
     Ok(())
 }
 
+fn asked_for(asked: Asked) -> String {
+    let Asked { cpus_milli, memory_bytes, gpus } = asked;
+    if memory_bytes == 0 {
+        // A server that does not tell yet.
+        return String::new();
+    }
+    let gpus = if gpus > 0 { format!(", {gpus} GPU{}", if gpus > 1 { "s" } else { "" }) } else { String::new() };
+    format!("{} CPUs, {}{gpus}", cpus_milli as f64 / 1000.0, when::size(memory_bytes))
+}
+
+/// `83 % of 2, 11 GiB`: how busy on average, and the most memory on one of them.
+fn gpu_use(all: &[GpuUse]) -> String {
+    let busy: Vec<u32> = all.iter().filter_map(|one| one.busy_percent_average).collect();
+    let memory = all.iter().filter_map(|one| one.memory_bytes_most).max().map(when::size);
+    let count = u32::try_from(busy.len()).unwrap_or(u32::MAX);
+    let percent = busy.iter().sum::<u32>().checked_div(count).map(|percent| format!("{percent} %"));
+    let parts: Vec<String> = [percent, memory].into_iter().flatten().collect();
+    if parts.is_empty() { "-".to_owned() } else { parts.join(", ") }
+}
+
 fn row(attempt: &AttemptView, now_ms: u64) -> Vec<Field> {
     let end = attempt.reason.map(|reason| reason_of(reason, attempt.exit_code, attempt.signal));
     let ran = attempt.run_ms.map_or_else(|| when::span(now_ms, attempt.started_ms, attempt.ended_ms), when::duration);
@@ -175,6 +198,9 @@ fn row(attempt: &AttemptView, now_ms: u64) -> Vec<Field> {
         text(ran),
         number(attempt.peak_memory_bytes.map_or_else(|| "-".to_owned(), when::size)),
         number(attempt.cpu_ms.map_or_else(|| "-".to_owned(), when::duration)),
+        number(attempt.read_bytes.map_or_else(|| "-".to_owned(), when::size)),
+        number(attempt.written_bytes.map_or_else(|| "-".to_owned(), when::size)),
+        text(gpu_use(&attempt.gpu_use)),
         text(said),
     ]
 }

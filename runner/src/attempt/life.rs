@@ -7,6 +7,7 @@ use dsg_schemas::wire::{Ended, Phase, StartOrder};
 use tokio::sync::{mpsc, watch as channel};
 use tokio::time::Instant;
 
+use super::meter::Meter;
 use super::outputs::Stored;
 use super::ship::Shipment;
 use super::sweep::Sweep;
@@ -46,11 +47,14 @@ pub enum Origin {
 
 impl Life {
     pub async fn live(mut self, origin: Origin) {
+        // An earlier life may have made one, or have asked for it just before its end.
+        let name = || prepare::container_name(&self.shared.grid, self.order.attempt);
         let (ended, container) = match origin {
-            Origin::Ended(ended, container) => (*ended, container),
+            Origin::Ended(ended, container) => {
+                self.may_come_late = container.is_none();
+                (*ended, Some(container.unwrap_or_else(name)))
+            }
             Origin::Fresh | Origin::Unstarted => {
-                // An earlier life may have made one, or have asked for it just before its end.
-                let name = || prepare::container_name(&self.shared.grid, self.order.attempt);
                 self.may_come_late = matches!(origin, Origin::Unstarted);
                 let mut container = self.may_come_late.then(name);
                 let ended = self.fresh(&mut container).await.unwrap_or_else(|ended| ended);
@@ -173,7 +177,10 @@ impl Life {
             frozen: paused,
             folder: &self.folder,
         };
+        let meter = Meter::begin(&shared, &self.order.limits.gpus);
         let over = watch.until_over(&mut self.halt).await;
+        let gpu_use = meter.read();
+        drop(meter);
         shared.usage.forget(self.order.attempt);
         if let Ok(over) = &over {
             let sweep =
@@ -189,6 +196,7 @@ impl Life {
         Ok(Ended {
             stdout_bytes: written.stdout,
             stderr_bytes: written.stderr,
+            gpu_use,
             image_id: Some(started.image_id.clone()),
             ..ended
         })

@@ -4,6 +4,7 @@ mod disk;
 mod freezer;
 mod inputs;
 mod life;
+mod meter;
 mod outputs;
 mod place;
 mod prepare;
@@ -22,6 +23,7 @@ use dsg_schemas::reason::EndReason;
 use dsg_schemas::wire::{Ended, Phase};
 use tokio::sync::{Semaphore, mpsc, watch as channel};
 
+use crate::config::LoadSource;
 use crate::container::{Engine, Failure};
 use crate::link::Link;
 use crate::policy::LocalPolicy;
@@ -45,6 +47,8 @@ pub struct Shared {
     pub transfers: Semaphore,
     pub patience: Patience,
     pub usage: Usage,
+    /// What the host does now, its GPUs among it.
+    pub load: LoadSource,
     /// The owner's, and the last word.
     pub policy: LocalPolicy,
     /// What all containers are to do.
@@ -66,6 +70,8 @@ pub enum Wish {
 pub struct Patience {
     /// Between looks at a container that says nothing.
     pub look: Duration,
+    /// Between looks at the GPUs that an attempt holds.
+    pub meter: Duration,
     /// For an engine that does not answer, before the attempt is given up.
     pub engine_gone: Duration,
     /// For the rest of the output after the end.
@@ -80,6 +86,7 @@ impl Default for Patience {
     fn default() -> Patience {
         Patience {
             look: Duration::from_secs(15),
+            meter: Duration::from_secs(5),
             engine_gone: Duration::from_secs(300),
             drain: Duration::from_secs(5),
             flush: Duration::from_millis(100),

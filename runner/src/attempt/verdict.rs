@@ -46,6 +46,8 @@ pub fn verdict(killed: Option<EndReason>, exit: &Exit, order: &StartOrder, uproo
         run_ms: exit.run_ms,
         peak_memory_bytes: exit.peak_memory_bytes,
         cpu_ms: exit.cpu_ms,
+        read_bytes: exit.read_bytes,
+        written_bytes: exit.written_bytes,
         ..Ended::before_start(reason, message)
     }
 }

@@ -107,6 +107,8 @@ pub struct Exit {
     pub error: String,
     pub peak_memory_bytes: Option<u64>,
     pub cpu_ms: Option<u64>,
+    pub read_bytes: Option<u64>,
+    pub written_bytes: Option<u64>,
 }
 
 /// A container with our labels.

@@ -9,7 +9,7 @@ use dsg_runner::container::pretend::{Call, PretendEngine};
 use dsg_runner::policy::{LocalPolicy, Mount};
 use dsg_schemas::policy::{Most, Policy};
 use dsg_schemas::reason::EndReason;
-use dsg_schemas::wire::{Accept, Facts, InputFile, InputOrder, MountOrder, OutputOrder, Phase};
+use dsg_schemas::wire::{Accept, Facts, GpuLoad, InputFile, InputOrder, Load, MountOrder, OutputOrder, Phase};
 
 use crate::fake::{Fake, order};
 use crate::sha256;
@@ -362,4 +362,36 @@ async fn a_forged_order_is_refused_before_anything_is_pulled() {
     assert_eq!(ended.reason, EndReason::Refused, "{ended:?}");
     assert_eq!(engine.names(), ["dsg-g-1"], "nothing else was made");
     runner.kill().await;
+}
+
+/// What the driver says while the attempt holds its GPU, and of no other.
+#[tokio::test]
+async fn what_an_attempt_does_with_its_gpus_is_told() {
+    let (fake, state) = (Fake::start().await, tempfile::tempdir().expect("dir"));
+    fake.joined(state.path()).await;
+    let looks = std::sync::atomic::AtomicU32::new(0);
+    let load = move || {
+        // Busy at 20, 40, 60 percent, and then at 40.
+        let n = looks.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let busy = |percent| Some(if n < 3 { 20 + 20 * n } else { percent });
+        let gpu = |uuid: &str, percent| GpuLoad {
+            uuid: uuid.to_owned(),
+            busy_percent: busy(percent),
+            memory_used_bytes: Some(7 << 30),
+            celsius: None,
+        };
+        Load { gpus: vec![gpu("GPU-other", 99), gpu("GPU-mine", 40)], ..Load::default() }
+    };
+    let facts = Facts { cpus_milli: 8000, memory_bytes: 8 << 30, ..Facts::default() };
+    let patience = Patience { meter: Duration::from_millis(5), ..Patience::default() };
+    let config = Config { patience, load: Arc::new(load), ..Config::new(state.path().to_owned(), facts) };
+    let runner = fake.run_engine(config, Arc::new(PretendEngine::new()));
+    let mut order = order(1, &["run_ms=400"]);
+    order.limits.gpus = vec!["GPU-mine".to_owned()];
+    let ended = fake.runs(order).await;
+    let [used] = &ended.gpu_use[..] else { panic!("one GPU was held: {ended:?}") };
+    assert_eq!((used.uuid.as_str(), used.memory_bytes_most), ("GPU-mine", Some(7 << 30)));
+    assert!(used.busy_percent_average.is_some_and(|percent| (20..=60).contains(&percent)), "{used:?}");
+    assert!(used.busy_percent_most.is_some_and(|percent| (40..=60).contains(&percent)), "{used:?}");
+    runner.stop().await;
 }

@@ -9,7 +9,7 @@ use super::blob::Uploads;
 use super::problem::SpecProblem;
 use crate::ids::{AttemptId, ChunkId, JobId, RunnerId};
 use crate::reason::EndReason;
-use crate::wire::StoredFile;
+use crate::wire::{GpuUse, StoredFile};
 
 /// `POST /api/v1/jobs` and `POST /api/v1/check`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -345,10 +345,21 @@ pub struct ChunkDetail {
     /// The items, or as many as fit 64 KiB.
     pub items: Vec<Value>,
     pub command: Vec<String>,
+    /// What its job file asks for.
+    #[serde(default)]
+    pub asked: Asked,
     /// Oldest first.
     pub history: Vec<AttemptView>,
     /// Why it waits, if it does.
     pub explanation: Option<Explanation>,
+}
+
+/// To lay beside what was used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Asked {
+    pub cpus_milli: u64,
+    pub memory_bytes: u64,
+    pub gpus: u32,
 }
 
 /// One attempt, with everything that is known of it.
@@ -381,6 +392,12 @@ pub struct AttemptView {
     pub signal: Option<i32>,
     pub peak_memory_bytes: Option<u64>,
     pub cpu_ms: Option<u64>,
+    #[serde(default)]
+    pub read_bytes: Option<u64>,
+    #[serde(default)]
+    pub written_bytes: Option<u64>,
+    #[serde(default)]
+    pub gpu_use: Vec<GpuUse>,
     pub gpus: Vec<String>,
     pub image_id: Option<String>,
     pub outputs: Vec<StoredFile>,

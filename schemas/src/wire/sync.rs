@@ -87,6 +87,14 @@ pub struct Ended {
     pub peak_memory_bytes: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cpu_ms: Option<u64>,
+    /// From and to disks, as the kernel counts them: what its cache answered is not in it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub read_bytes: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub written_bytes: Option<u64>,
+    /// What it did with the GPUs that it held.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gpu_use: Vec<GpuUse>,
     /// Stored on the server already; a success without them is not believed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub outputs: Vec<StoredFile>,
@@ -111,6 +119,9 @@ impl Ended {
             run_ms: 0,
             peak_memory_bytes: None,
             cpu_ms: None,
+            read_bytes: None,
+            written_bytes: None,
+            gpu_use: Vec::new(),
             outputs: Vec::new(),
             stdout_bytes: 0,
             stderr_bytes: 0,
@@ -147,6 +158,16 @@ pub struct GpuLoad {
     pub busy_percent: Option<u32>,
     pub memory_used_bytes: Option<u64>,
     pub celsius: Option<u32>,
+}
+
+/// One GPU while an attempt held it, as looked at now and then.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct GpuUse {
+    pub uuid: String,
+    pub busy_percent_average: Option<u32>,
+    pub busy_percent_most: Option<u32>,
+    pub memory_bytes_average: Option<u64>,
+    pub memory_bytes_most: Option<u64>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]

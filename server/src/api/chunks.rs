@@ -1,6 +1,6 @@
 //! Chunks of a job, and one chunk with all its attempts.
 use axum::extract::State;
-use dsg_schemas::api::{ChunkDetail, ChunkState, ChunkView, Explanation, Page};
+use dsg_schemas::api::{Asked, ChunkDetail, ChunkState, ChunkView, Explanation, Page};
 use dsg_schemas::ids::{ChunkId, JobId, MAIN};
 use dsg_schemas::limits;
 use serde::Deserialize;
@@ -130,9 +130,22 @@ pub async fn detail(app: &Shared, id: ChunkId) -> Reply<ChunkDetail> {
         job_name: job.name,
         items,
         command,
+        asked: asked(&plan, id),
         history,
         explanation,
     })
+}
+
+/// The one chunk of a gather that runs has its own resources, or the job's without GPUs.
+fn asked(plan: &dsg_schemas::spec::Plan, id: ChunkId) -> Asked {
+    let own = plan.job.gather.iter().find_map(|step| step.resources.as_ref()).filter(|_| id.stage != MAIN);
+    let resources = own.unwrap_or(&plan.job.resources);
+    let gpus = resources.gpus.as_ref().filter(|_| id.stage == MAIN || own.is_some());
+    Asked {
+        cpus_milli: (resources.cpus * 1000.0).ceil() as u64,
+        memory_bytes: resources.memory.0,
+        gpus: gpus.map_or(0, |gpus| gpus.count),
+    }
 }
 
 fn gather_command(plan: &dsg_schemas::spec::Plan) -> Vec<String> {

@@ -2,6 +2,7 @@
 use dsg_schemas::api::{AttemptView, ChunkDetail, ChunkState, Explanation, LogPage};
 use dsg_schemas::ids::{MAIN, stage_name};
 use dsg_schemas::reason::EndReason;
+use dsg_schemas::wire::GpuUse;
 use maud::{Markup, html};
 
 use super::act::Act;
@@ -102,7 +103,7 @@ fn attempts(now_ms: u64, detail: &ChunkDetail, shown: Option<&AttemptView>) -> M
             header { h2 #attempts-title { "Attempts" } }
             @if detail.history.is_empty() { div.empty { p { "None yet." } } } @else {
                 div.scroll { table {
-                    thead { tr { th.number { "No." } th { "End" } th { "Runner" } th { "Started" } th { "Ran" } th.number { "Peak memory" } th.number.wide-only { "CPU time" } th.wide-only { "GPUs" } th { "Log" } } }
+                    thead { tr { th.number { "No." } th { "End" } th { "Runner" } th { "Started" } th { "Ran" } th.number { "Peak memory" } th.number.wide-only { "CPU time" } th.number.wide-only { "Read, written" } th.wide-only { "GPUs" } th { "Log" } } }
                     tbody { @for attempt in detail.history.iter().rev() { (row(now_ms, detail, attempt, shown.is_some_and(|shown| shown.id == attempt.id))) } }
                 } }
             }
@@ -122,12 +123,41 @@ fn row(now_ms: u64, detail: &ChunkDetail, attempt: &AttemptView, current: bool) 
             }
             td.number {
                 (amount(attempt.peak_memory_bytes.map(words::size)))
+                @if attempt.peak_memory_bytes.is_some() && attempt.raised_memory_bytes.is_none() && detail.asked.memory_bytes > 0 {
+                    div.dim.small { "of " (words::size(detail.asked.memory_bytes)) }
+                }
                 @if let Some(bytes) = attempt.raised_memory_bytes { div.dim.small { "limit raised to " (words::size(bytes)) } }
             }
-            td.number.wide-only { (amount(attempt.cpu_ms.map(words::duration))) }
-            td.wide-only { @if attempt.gpus.is_empty() { span.dim { "–" } } @for gpu in &attempt.gpus { div.mono.small title=(Shown(gpu)) { (Shown(&shortened(gpu, 12))) } } }
+            td.number.wide-only {
+                (amount(attempt.cpu_ms.map(words::duration)))
+                @if let Some(cores) = cores(attempt) { div.dim.small { (cores) " of " (f64::from(u32::try_from(detail.asked.cpus_milli).unwrap_or(u32::MAX)) / 1000.0) " cores" } }
+            }
+            td.number.wide-only {
+                (amount(attempt.read_bytes.map(words::size)))
+                @if let Some(bytes) = attempt.written_bytes { div { (words::size(bytes)) } }
+            }
+            td.wide-only { @if attempt.gpus.is_empty() { span.dim { "–" } } @for gpu in &attempt.gpus { div.mono.small title=(Shown(gpu)) { (Shown(&shortened(gpu, 12))) }
+                @for seen in attempt.gpu_use.iter().filter(|seen| seen.uuid == *gpu) { div.dim.small { (gpu_use(seen)) } }
+            } }
             td { a href=(SafeUrl::chunk(detail.chunk.id).with("attempt", &attempt.number.to_string()).at("log-title")) { "Log" } " · " a href=(SafeUrl::raw_log(attempt.id)) download { "raw" } }
         }
+    }
+}
+
+/// How many cores it kept busy, on average.
+fn cores(attempt: &AttemptView) -> Option<String> {
+    let (cpu, ran) = (attempt.cpu_ms?, attempt.run_ms.filter(|ms| *ms > 0)?);
+    Some(format!("{:.1}", cpu as f64 / ran as f64))
+}
+
+fn gpu_use(seen: &GpuUse) -> String {
+    let busy = match (seen.busy_percent_average, seen.busy_percent_most) {
+        (Some(average), Some(most)) => format!("busy {average} %, at most {most} %"),
+        _ => "how busy is not known".to_owned(),
+    };
+    match seen.memory_bytes_most {
+        Some(most) => format!("{busy}; memory at most {}", words::size(most)),
+        None => busy,
     }
 }
 

@@ -6,7 +6,7 @@ use dsg_schemas::ids::*;
 use dsg_schemas::policy::{MountRule, Policy};
 use dsg_schemas::reason::EndReason;
 use dsg_schemas::wire::log::Stream;
-use dsg_schemas::wire::{Check, EngineFacts, Facts, Gpu, GpuLoad, Load, StoredFile};
+use dsg_schemas::wire::{Check, EngineFacts, Facts, Gpu, GpuLoad, GpuUse, Load, StoredFile};
 use serde_json::json;
 
 use super::frame::{Flash, Frame};
@@ -227,12 +227,25 @@ fn attempt(kind: Kind, number: u32, reason: Option<EndReason>) -> AttemptView {
         signal: None,
         peak_memory_bytes: Some(713 << 20),
         cpu_ms: Some(281_000),
+        read_bytes: Some(3 << 30),
+        written_bytes: Some(40 << 20),
+        gpu_use: vec![gpu_use(text(kind, "GPU-5c2d7a10-11e0-4a7e"))],
         gpus: vec![text(kind, "GPU-5c2d7a10-11e0-4a7e")],
         image_id: Some(text(kind, "sha256:0123456789abcdef")),
         outputs: files(kind),
         log_removed: None,
         outputs_removed: (kind == Kind::Hostile && number == 1).then(|| removed(kind)),
         accepted: false,
+    }
+}
+
+fn gpu_use(uuid: String) -> GpuUse {
+    GpuUse {
+        uuid,
+        busy_percent_average: Some(83),
+        busy_percent_most: Some(100),
+        memory_bytes_average: Some(9 << 30),
+        memory_bytes_most: Some(11 << 30),
     }
 }
 
@@ -256,6 +269,7 @@ pub fn chunk_detail(kind: Kind) -> ChunkDetail {
         chunk: chunk(kind, 7, state),
         job_name: text(kind, "galaxy-lensing-deep"),
         items: if kind == Kind::Empty { vec![] } else { vec![json!({"tile": text(kind, "n07"), "seed": 7})] },
+        asked: Asked { cpus_milli: 1500, memory_bytes: 2 << 30, gpus: 1 },
         command: if kind == Kind::Empty { vec![] } else { vec!["fit".to_owned(), text(kind, "n 07")] },
         history,
         explanation: matches!(kind, Kind::Empty | Kind::Hostile).then_some(explanation),

@@ -20,13 +20,22 @@ use super::{ROUNDS, print_spread};
 use crate::client::Client;
 use crate::lab::Lab;
 
-const CONTAINERS: usize = 40;
-const AT_ONCE: usize = 2;
+/// For each at a time: a round takes about as long at any of them.
+const CONTAINERS: usize = 20;
+const AT_ONCE: [usize; 3] = [1, 2, 4];
 
-/// Prints `container_overhead_ratio`: alternating rounds, the grid's time over the engine's own.
+/// Prints `container_overhead_ratio_c1` and so on, for so many at once: alternating rounds, the grid's time over the engine's own.
 pub async fn overhead(socket: &str) -> Result<()> {
+    for at_once in AT_ONCE {
+        overhead_at(socket, at_once).await?;
+    }
+    Ok(())
+}
+
+async fn overhead_at(socket: &str, at_once: usize) -> Result<()> {
+    let containers = CONTAINERS * at_once.min(2);
     let mut lab = Lab::start().await?;
-    let cpus = AT_ONCE.to_string();
+    let cpus = at_once.to_string();
     lab.add_runner("ada", &["--engine", &format!("unix://{socket}"), "--cpus", &cpus, "--memory", "4GiB"]).await?;
     let docker = Docker::connect_with_unix(socket, 120, API_DEFAULT_VERSION)?;
     let engine =
@@ -35,16 +44,16 @@ pub async fn overhead(socket: &str) -> Result<()> {
     std::fs::create_dir(&dsg)?;
     let body = body(&docker, &engine, &dsg).await?;
     // One unmeasured run of each, so that neither pays for the first use of the image.
-    straight(&docker, &body, AT_ONCE).await?;
-    through_the_grid(&lab.client, AT_ONCE).await?;
+    straight(&docker, &body, at_once, at_once).await?;
+    through_the_grid(&lab.client, at_once).await?;
     let mut ratios = Vec::new();
     for _ in 0..ROUNDS {
-        let grid = through_the_grid(&lab.client, CONTAINERS).await?;
-        let alone = straight(&docker, &body, CONTAINERS).await?;
-        eprintln!("containers: {grid:.2} s through the grid, {alone:.2} s straight");
+        let grid = through_the_grid(&lab.client, containers).await?;
+        let alone = straight(&docker, &body, containers, at_once).await?;
+        eprintln!("containers, {at_once} at once: {grid:.2} s through the grid, {alone:.2} s straight");
         ratios.push(grid / alone);
     }
-    print_spread("container_overhead_ratio", &ratios, "ratio");
+    print_spread(&format!("container_overhead_ratio_c{at_once}"), &ratios, "ratio");
     Ok(())
 }
 
@@ -79,11 +88,11 @@ async fn through_the_grid(client: &Client, chunks: usize) -> Result<f64> {
     Ok(seconds)
 }
 
-async fn straight(docker: &Docker, body: &ContainerCreateBody, count: usize) -> Result<f64> {
+async fn straight(docker: &Docker, body: &ContainerCreateBody, count: usize, at_once: usize) -> Result<f64> {
     let left = Arc::new(AtomicUsize::new(count));
     let begun = Instant::now();
     let mut all = tokio::task::JoinSet::new();
-    for _ in 0..AT_ONCE {
+    for _ in 0..at_once {
         let (docker, body, left) = (docker.clone(), body.clone(), left.clone());
         all.spawn(async move {
             while left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok() {

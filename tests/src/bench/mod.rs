@@ -2,6 +2,7 @@
 pub mod check;
 pub mod containers;
 pub mod crash;
+pub mod flood;
 pub mod grid;
 pub mod growth;
 pub mod latency;

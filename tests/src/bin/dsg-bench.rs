@@ -4,9 +4,12 @@ use std::time::Duration;
 use anyhow::Result;
 use dsg_tests::bench::grid::Work;
 use dsg_tests::bench::{
-    check, containers, crash, grid, growth, latency, log, million, print, print_spread, process, spread,
+    check, containers, crash, flood, grid, growth, latency, log, million, print, print_spread, process, spread,
 };
 use dsg_tests::lab::Lab;
+
+/// The kernel counts CPU time in hundredths of a second: this makes a step of it 0.02 percent.
+const IDLE: Duration = Duration::from_secs(60);
 
 #[tokio::main]
 async fn main() -> Result<()> {
@@ -33,13 +36,19 @@ async fn main() -> Result<()> {
     if wanted("million") {
         million::all().await?;
     }
+    if wanted("intake") {
+        flood::intake().await?;
+    }
     let docker = std::env::var("DSG_TEST_DOCKER");
     match docker {
-        Ok(socket) if wanted("log") || wanted("containers") => {
+        Ok(socket) if ["log", "flood", "containers"].into_iter().any(wanted) => {
             match log::missing() {
                 _ if !wanted("log") => {}
                 None => log_latency(&socket).await?,
                 Some(reason) => eprintln!("SKIPPED: log: {reason}"),
+            }
+            if wanted("flood") {
+                flood::of_containers(&socket).await?;
             }
             if wanted("containers") {
                 containers::overhead(&socket).await?;
@@ -47,7 +56,7 @@ async fn main() -> Result<()> {
         }
         Ok(_) => {}
         Err(_) => eprintln!(
-            "SKIPPED: log and containers need a Docker: {}",
+            "SKIPPED: log, flood and containers need a Docker: {}",
             std::env::var("DSG_SKIP_DOCKER").unwrap_or_default()
         ),
     }
@@ -62,6 +71,10 @@ async fn idle_memory() -> Result<()> {
     let (server, runner) = lab.pids();
     print("server_idle_mib", process::resident_mib(server)?, "MiB");
     print("runner_idle_mib", process::resident_mib(runner)?, "MiB");
+    let before = process::cpu_seconds(runner)?;
+    tokio::time::sleep(IDLE).await;
+    let used = process::cpu_seconds(runner)? - before;
+    print("runner_idle_cpu_percent", used / IDLE.as_secs_f64() * 100.0, "percent of one core");
     Ok(())
 }
 

@@ -63,6 +63,7 @@ impl DockerEngine {
         exit.oom = exit.oom.or(seen.oom);
         exit.peak_memory_bytes = seen.peak_memory_bytes;
         exit.cpu_ms = seen.cpu_ms;
+        (exit.read_bytes, exit.written_bytes) = (seen.read_bytes, seen.written_bytes);
         if matches!(exit.code, 126 | 127) && exit.error.is_empty() {
             exit.error = self.init_complaint(id).await.unwrap_or_default();
         }

@@ -30,6 +30,8 @@ pub(super) fn state(inspected: &Value) -> (State, Option<u32>) {
                 error: said["Error"].as_str().unwrap_or_default().to_owned(),
                 peak_memory_bytes: None,
                 cpu_ms: None,
+                read_bytes: None,
+                written_bytes: None,
             })
         }
         // Never started, but over: a start that failed.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 /// Where the kernel counts one container.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Cgroup {
-    V1 { memory: PathBuf, cpu: PathBuf },
+    V1 { memory: PathBuf, cpu: PathBuf, disks: PathBuf },
     V2 { folder: PathBuf },
 }
 
@@ -15,6 +15,8 @@ pub(super) struct Counters {
     pub oom_kills: Option<u64>,
     pub peak_memory_bytes: Option<u64>,
     pub cpu_ms: Option<u64>,
+    pub read_bytes: Option<u64>,
+    pub written_bytes: Option<u64>,
 }
 
 /// The cgroup of a container, once it exists. Engines name it in a few ways, by driver and by root or not; the process tells in
@@ -30,7 +32,9 @@ pub(super) fn find(root: &Path, id: &str, process: Option<u32>) -> Option<Cgroup
         return None;
     }
     Some(match is_v1 {
-        true => Cgroup::V1 { memory: folder, cpu: root.join("cpuacct").join(&path) },
+        true => {
+            Cgroup::V1 { memory: folder, cpu: root.join("cpuacct").join(&path), disks: root.join("blkio").join(&path) }
+        }
         false => Cgroup::V2 { folder },
     })
 }
@@ -72,10 +76,12 @@ impl Cgroup {
 
     pub(super) fn read(&self) -> Counters {
         match self {
-            Cgroup::V1 { memory, cpu } => Counters {
+            Cgroup::V1 { memory, cpu, disks } => Counters {
                 oom_kills: field(&memory.join("memory.oom_control"), "oom_kill"),
                 peak_memory_bytes: number(&memory.join("memory.max_usage_in_bytes")),
                 cpu_ms: number(&cpu.join("cpuacct.usage")).map(|nanoseconds| nanoseconds / 1_000_000),
+                read_bytes: words(&disks.join("blkio.throttle.io_service_bytes"), second_word("Read")),
+                written_bytes: words(&disks.join("blkio.throttle.io_service_bytes"), second_word("Write")),
             },
             Cgroup::V2 { folder } => Counters {
                 oom_kills: field(&folder.join("memory.events"), "oom_kill"),
@@ -83,6 +89,8 @@ impl Cgroup {
                 peak_memory_bytes: number(&folder.join("memory.peak"))
                     .or_else(|| number(&folder.join("memory.current"))),
                 cpu_ms: field(&folder.join("cpu.stat"), "usage_usec").map(|microseconds| microseconds / 1_000),
+                read_bytes: words(&folder.join("io.stat"), |line| named(line, "rbytes=")),
+                written_bytes: words(&folder.join("io.stat"), |line| named(line, "wbytes=")),
             },
         }
     }
@@ -95,6 +103,26 @@ fn number(file: &Path) -> Option<u64> {
 fn field(file: &Path, name: &str) -> Option<u64> {
     let text = fs::read_to_string(file).ok()?;
     text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.trim().parse().ok())
+}
+
+/// The sum of what is found in each line, which is of one disk. An empty file: nothing was read or written yet.
+fn words(file: &Path, found: impl Fn(&str) -> Option<u64>) -> Option<u64> {
+    let text = fs::read_to_string(file).ok()?;
+    Some(text.lines().filter_map(found).sum())
+}
+
+/// From lines like `8:0 Read 4096`.
+fn second_word(name: &str) -> impl Fn(&str) -> Option<u64> {
+    move |line| {
+        let mut words = line.split_whitespace().skip(1);
+        words.next().filter(|word| *word == name)?;
+        words.next()?.parse().ok()
+    }
+}
+
+/// From lines like `8:0 rbytes=4096 wbytes=0 rios=1`.
+fn named(line: &str, name: &str) -> Option<u64> {
+    line.split_whitespace().find_map(|word| word.strip_prefix(name)?.parse().ok())
 }
 
 #[cfg(test)]
@@ -117,11 +145,18 @@ mod tests {
             ("memory/docker/abc/memory.oom_control", "oom_kill_disable 0\nunder_oom 0\noom_kill 2\n"),
             ("memory/docker/abc/memory.max_usage_in_bytes", "4096\n"),
             ("cpuacct/docker/abc/cpuacct.usage", "7000000\n"),
+            (
+                "blkio/docker/abc/blkio.throttle.io_service_bytes",
+                "8:0 Read 4096\n8:0 Write 10\n8:0 Sync 5\n8:0 Total 4106\n8:16 Read 1\n8:16 Write 2\nTotal 4109\n",
+            ),
         ]);
         let cgroup = find(root.path(), "abc", None).expect("found");
         assert!(cgroup.exists());
         let counters = cgroup.read();
-        assert_eq!(counters, Counters { oom_kills: Some(2), peak_memory_bytes: Some(4096), cpu_ms: Some(7) });
+        let (read_bytes, written_bytes) = (Some(4097), Some(12));
+        let counted =
+            Counters { oom_kills: Some(2), peak_memory_bytes: Some(4096), cpu_ms: Some(7), read_bytes, written_bytes };
+        assert_eq!(counters, counted);
         assert_eq!(find(root.path(), "abd", None), None);
     }
 
@@ -131,9 +166,13 @@ mod tests {
             ("machine.slice/libpod-abc.scope/memory.events", "low 0\noom 1\noom_kill 1\noom_group_kill 0\n"),
             ("machine.slice/libpod-abc.scope/memory.current", "10\n"),
             ("machine.slice/libpod-abc.scope/cpu.stat", "usage_usec 5000\nuser_usec 1\n"),
+            ("machine.slice/libpod-abc.scope/io.stat", "8:0 rbytes=7 wbytes=8 rios=1 wios=1\n8:16 rbytes=1 wbytes=0\n"),
         ]);
         let cgroup = find(root.path(), "abc", None).expect("found");
-        assert_eq!(cgroup.read(), Counters { oom_kills: Some(1), peak_memory_bytes: Some(10), cpu_ms: Some(5) });
+        let (read_bytes, written_bytes) = (Some(8), Some(8));
+        let counted =
+            Counters { oom_kills: Some(1), peak_memory_bytes: Some(10), cpu_ms: Some(5), read_bytes, written_bytes };
+        assert_eq!(cgroup.read(), counted);
     }
 
     #[test]

@@ -84,6 +84,8 @@ async fn watch_counters(
             seen.oom |= counters.oom_kills.is_some_and(|kills| kills > 0) || (there && signals > 0) || signals > 1;
             seen.peak_memory_bytes = seen.peak_memory_bytes.max(counters.peak_memory_bytes);
             seen.cpu_ms = seen.cpu_ms.max(counters.cpu_ms);
+            seen.read_bytes = seen.read_bytes.max(counters.read_bytes);
+            seen.written_bytes = seen.written_bytes.max(counters.written_bytes);
         });
         if !there {
             while signal.tells_removal() && signals < 2 {

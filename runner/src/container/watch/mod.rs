@@ -25,6 +25,8 @@ struct Seen {
     oom: bool,
     peak_memory_bytes: Option<u64>,
     cpu_ms: Option<u64>,
+    read_bytes: Option<u64>,
+    written_bytes: Option<u64>,
     /// The cgroup is gone, or was never found: nothing more will come.
     over: bool,
 }
@@ -34,6 +36,8 @@ pub(super) struct Verdict {
     pub oom: Option<bool>,
     pub peak_memory_bytes: Option<u64>,
     pub cpu_ms: Option<u64>,
+    pub read_bytes: Option<u64>,
+    pub written_bytes: Option<u64>,
 }
 
 /// Sent to the task that follows one container.
@@ -121,7 +125,8 @@ impl Watches {
             true => Some(true),
             false => seen.armed.then_some(false),
         };
-        Verdict { oom, peak_memory_bytes: seen.peak_memory_bytes, cpu_ms: seen.cpu_ms }
+        let Seen { peak_memory_bytes, cpu_ms, read_bytes, written_bytes, .. } = seen;
+        Verdict { oom, peak_memory_bytes, cpu_ms, read_bytes, written_bytes }
     }
 
     async fn logged(&self, id: &str) -> bool {
