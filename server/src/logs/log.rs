@@ -179,7 +179,11 @@ impl Log {
             Stream::Stderr => "stderr",
         };
         let newline = if self.tip.of(stream).open.is_empty() { "" } else { "\n" };
-        format!("{newline}[dsg: {count} bytes of {name} were lost here]\n")
+        match count {
+            // A runner that does not know how much is missing says so by one byte.
+            1 => format!("{newline}[dsg: log incomplete: some of {name} may be lost here, nobody knows how much]\n"),
+            _ => format!("{newline}[dsg: log incomplete: {count} bytes of {name} were lost here]\n"),
+        }
     }
 
     fn put(&mut self, record: &Record<'_>, pending: &mut Vec<u8>, written: &mut Vec<PathBuf>) -> Result<(), LogError> {

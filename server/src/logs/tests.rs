@@ -224,7 +224,7 @@ fn a_gap_is_refused_unless_it_is_declared_lost() {
     assert_eq!(write(&logs, ONE, Stream::Stdout, 10, b"later").stdout, 15);
     let shown = page(&logs, ONE);
     assert_eq!((shown.missing_bytes, shown.total, &shown.open[0].text[..]), (7, 2, "later"));
-    assert_eq!(raw(&logs, ONE, None), b"abc\n[dsg: 7 bytes of stdout were lost here]\nlater");
+    assert_eq!(raw(&logs, ONE, None), b"abc\n[dsg: log incomplete: 7 bytes of stdout were lost here]\nlater");
     let absurd = Piece { stream: Stream::Stdout, time_ms: 0, offset: u64::MAX, bytes: b"" };
     assert!(logs.append(ONE, &[absurd]).is_err());
     assert_eq!(logs.end(ONE, LogHave { stdout: 20, stderr: 4 }).expect("answers"), LogHave { stdout: 5, stderr: 4 });

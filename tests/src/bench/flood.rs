@@ -15,6 +15,8 @@ const GIGABYTE: u64 = 1_000_000_000;
 const MEGABYTE: f64 = 1e6;
 /// Before the memory of an idle process is taken as such.
 const SETTLE: Duration = Duration::from_secs(5);
+/// A gigabyte at a tenth of the pace that is asked for, three times over.
+const MOST: Duration = Duration::from_secs(300);
 const SAMPLE: Duration = Duration::from_millis(100);
 
 /// Prints `log_intake_mb_per_second`: a container that always has more, through runner and server, with no engine in the way.
@@ -65,8 +67,15 @@ async fn flood(client: &Client, source: &str) -> Result<()> {
         "name: flood\nimage: dsg-shell:1\nresources: {{cpus: 1, memory: 32MiB}}\ntimeouts: {{run: 30m}}\nchunks: {{count: 1}}\nscript: |\n  {source} | head -c {GIGABYTE}\n"
     );
     let job = client.submit(&spec).await?;
-    let detail = client.ended(job).await?;
-    ensure!(detail.job.state == JobState::Succeeded, "{detail:?}");
+    let begun = Instant::now();
+    let state = loop {
+        match client.job(job).await?.job.state {
+            state if state.is_final() => break state,
+            _ => ensure!(begun.elapsed() < MOST, "a gigabyte is not through after {} s", MOST.as_secs()),
+        }
+        tokio::time::sleep(SAMPLE).await;
+    };
+    ensure!(state == JobState::Succeeded, "the job that floods ended as {state:?}");
     let chunk = client.chunk_at(job, 0).await?;
     let attempt = chunk.history.last().context("it ran")?.id;
     let page = page(client, attempt).await?;
