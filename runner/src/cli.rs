@@ -1,11 +1,12 @@
 //! The command line of the runner.
 use std::collections::BTreeMap;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use dsg_schemas::units::{Bytes, Millis};
 use dsg_schemas::wire::{Facts, Load};
 use tokio_util::sync::CancellationToken;
@@ -16,7 +17,7 @@ use crate::container::docker::{ConnectOptions, connect};
 use crate::container::pretend::PretendEngine;
 use crate::probe::{self, GpuProbe, LoadProbe};
 use crate::settings::{self, Settings};
-use crate::{Invitation, join, run};
+use crate::{Invitation, doctor, join, run, selftest};
 
 /// Left to the host where its owner says nothing.
 const RESERVE_MEMORY: Bytes = Bytes(512 << 20);
@@ -52,6 +53,19 @@ enum Command {
         #[arg(long)]
         only: bool,
     },
+    /// Try what a runner tries at its start, and say what is wrong and what to do about it. Changes nothing; may be run before join,
+    /// and beside a runner that runs.
+    Doctor {
+        /// How to print it.
+        #[arg(short = 'o', long = "output", value_name = "FORM", default_value = "table")]
+        form: Form,
+    },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Form {
+    Table,
+    Json,
 }
 
 /// What stands here comes before the variable, and the variable before the file.
@@ -121,7 +135,12 @@ impl Cli {
         }
         let settings = settings::read(options.config.as_deref())?;
         options.fill_in(&settings);
-        log_to_stderr(options.log_json);
+        let doctor = match &command {
+            Some(Command::Doctor { form }) => Some(*form),
+            Some(Command::Join { .. }) | None => None,
+        };
+        // A report speaks for itself.
+        log_to_stderr(options.log_json, if doctor.is_some() { "error" } else { "info" });
         let state = options.state.clone().unwrap_or_else(default_state);
         if let Some(Command::Join { url, token, name, ca, only }) = command {
             let name = name.unwrap_or_else(host_name);
@@ -150,6 +169,9 @@ impl Cli {
         config.lifetime = options.lifetime.map(|time| Duration::from_millis(time.0));
         config.idle_timeout = options.idle_timeout.map(|time| Duration::from_millis(time.0));
         let stop = stop_on_signals()?;
+        if let Some(form) = doctor {
+            return examine(&options, config, form, stop).await;
+        }
         let engine = options.engine(&mut config).await?;
         let result = run(config, engine.clone(), stop).await;
         engine.close().await;
@@ -249,8 +271,47 @@ fn labels(given: &[String]) -> anyhow::Result<BTreeMap<String, String>> {
     given.iter().map(pair).collect()
 }
 
-fn log_to_stderr(json: bool) {
-    let filter = tracing_subscriber::EnvFilter::try_from_env("DSG_LOG").unwrap_or_else(|_| "info".into());
+/// Prints the report; an error where something failed, so that the program ends with 1.
+async fn examine(options: &Options, mut config: Config, form: Form, stop: CancellationToken) -> anyhow::Result<()> {
+    let nonce = doctor::nonce()?;
+    // Where only the program podman is installed, a service of our own is started: not in the folder of a runner.
+    let state = config.state.clone();
+    let own = std::env::temp_dir().join(format!("dsg-doctor-{nonce}"));
+    if !state.join("podman.sock").exists() {
+        std::fs::DirBuilder::new()
+            .mode(0o700)
+            .create(&own)
+            .with_context(|| format!("cannot make {}", own.display()))?;
+        config.state.clone_from(&own);
+    }
+    let engine = options.engine(&mut config).await;
+    config.state = state;
+    let found = engine.as_ref().map(|engine| &**engine).map_err(|error| format!("{error:#}"));
+    let report = tokio::select! {
+        report = doctor::examine(&config, found, &nonce) => Some(report),
+        () = stop.cancelled() => None,
+    };
+    if let Ok(engine) = &engine {
+        if report.is_none() {
+            selftest::sweep(&**engine, &nonce).await;
+        }
+        engine.close().await;
+    }
+    // It may never have been made.
+    drop(std::fs::remove_dir_all(own));
+    let Some(report) = report else { bail!("stopped before all was tried") };
+    match form {
+        Form::Table => print!("{}", doctor::table(&report)),
+        Form::Json => print!("{}", doctor::json(&report)?),
+    }
+    match report.failures() {
+        0 => Ok(()),
+        failures => bail!("{failures} of {} checks failed", report.checks.len()),
+    }
+}
+
+fn log_to_stderr(json: bool, least: &str) {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("DSG_LOG").unwrap_or_else(|_| least.into());
     let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let set = if json { subscriber.json().try_init() } else { subscriber.with_target(false).try_init() };
     // An error says that whoever embeds us logs already.

@@ -4,11 +4,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use dsg_schemas::units::Bytes;
-use dsg_schemas::wire::{Facts, Gpu};
+use dsg_schemas::wire::{Check, Facts, Gpu};
 use tokio::sync::watch;
 
 use crate::attempt::Shared;
 use crate::config::GpuSource;
+use crate::selftest::disk;
 
 const STEP_BYTES: u64 = 1 << 30;
 /// Below both of these, new work would only fail.
@@ -86,13 +87,16 @@ impl Watched {
             Err(_) => None,
         };
         let silent = answers.err().map(|failure| format!("the container engine does not answer: {failure}"));
-        let engine_full = engine_free
-            .filter(|free| *free < FREE_BYTES_MIN)
-            .map(|free| format!("only {} are free where the engine keeps containers", Bytes(free)));
         let disk_free_bytes = engine_free.unwrap_or(free);
-        let kept = kept(disk_free_bytes, self.reserve_bytes);
-        let no_more = silent.or_else(|| self.unfit.clone()).or(engine_full).or_else(|| full(free, total)).or(kept);
+        let low = low_disk(engine_free, (free, total), self.reserve_bytes);
         let mut facts = self.facts.clone();
+        // Only where a self-test was made. Without figures: facts are kept, and told anew whenever they change. It keeps nothing
+        // away: `no_more` does, until there is room again.
+        if !facts.checks.is_empty() {
+            let check = disk(low.as_ref().map(|_| "too little is free for new work"));
+            facts.checks.push(Check { blocks: None, ..check });
+        }
+        let no_more = silent.or_else(|| self.unfit.clone()).or(low);
         if facts.disk_bytes == 0 {
             let left = (disk_free_bytes + self.shared.usage.total()).saturating_sub(self.reserve_bytes);
             facts.disk_bytes = offered(left, offered_before);
@@ -128,7 +132,16 @@ fn offered(bytes: u64, before: Option<u64>) -> u64 {
     }
 }
 
-fn space(state: &Path) -> Option<(u64, u64)> {
+/// Why nothing new should be taken, where the disk is the reason.
+pub fn low_disk(engine_free: Option<u64>, (free, total): (u64, u64), reserve: u64) -> Option<String> {
+    let engine_full = engine_free
+        .filter(|free| *free < FREE_BYTES_MIN)
+        .map(|free| format!("only {} are free where the engine keeps containers", Bytes(free)));
+    engine_full.or_else(|| full(free, total)).or_else(|| kept(engine_free.unwrap_or(free), reserve))
+}
+
+/// Free bytes and all bytes where the folder is.
+pub fn space(state: &Path) -> Option<(u64, u64)> {
     let disk = rustix::fs::statvfs(state).ok()?;
     Some((disk.f_bavail * disk.f_frsize, disk.f_blocks * disk.f_frsize))
 }

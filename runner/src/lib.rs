@@ -8,6 +8,7 @@ pub mod attempt;
 pub mod cli;
 pub mod config;
 pub mod container;
+pub mod doctor;
 mod health;
 mod link;
 pub mod owner;
@@ -22,7 +23,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use dsg_schemas::wire::{Facts, Phase};
+use dsg_schemas::wire::{Facts, Phase, Work};
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -35,6 +36,8 @@ use crate::spool::{Identity, Spool, SpoolError};
 
 /// Batches and pieces in memory at a time, of at most 8 MiB each.
 const TRANSFERS: usize = 4;
+/// For a question to the server beside the self-test, which does not wait for one that is away.
+const KNOCK: Duration = Duration::from_secs(5);
 
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
@@ -97,7 +100,7 @@ pub async fn run(config: Config, engine: Arc<dyn Engine>, stop: CancellationToke
     let mut unfit = None;
     if selftest {
         tokio::select! {
-            why = prove(&shared, &mut facts) => unfit = why,
+            why = prove(&shared, &mut facts, hex(&nonce[..4])) => unfit = why,
             () = stop.cancelled() => return Ok(()),
         }
     }
@@ -131,18 +134,24 @@ pub async fn run(config: Config, engine: Arc<dyn Engine>, stop: CancellationToke
     Agent { shared, spool, facts, load, nonce, plan, progress, lives, health, wish, owner }.run(stop).await
 }
 
-/// Runs the self-test. Some: why this runner must not take work.
-async fn prove(shared: &Shared, facts: &mut Facts) -> Option<String> {
-    let subject = selftest::Subject { grid: shared.grid.clone(), runner: shared.runner };
-    facts.checks = selftest::preflight(&*shared.engine, &subject, facts).await;
+/// Runs the self-test. Some: why this runner must not take work at all.
+async fn prove(shared: &Shared, facts: &mut Facts, nonce: String) -> Option<String> {
+    let subject = selftest::Subject { grid: shared.grid.clone(), runner: shared.runner, nonce };
+    facts.checks = vec![selftest::engine(&facts.engine)];
+    let (checks, server) =
+        tokio::join!(selftest::preflight(&*shared.engine, &subject, facts), selftest::server(&shared.link, KNOCK));
+    facts.checks.extend(checks);
+    facts.checks.extend(selftest::mounts(&shared.policy, false));
+    // Whether the server is there shows by itself; how its clock goes does not.
+    facts.checks.extend(server.into_iter().filter(|check| check.name == "clock"));
     for check in &facts.checks {
         match check.passed {
             true => tracing::info!(check = check.name, note = check.note, "self-test passed"),
-            false => tracing::warn!(check = check.name, note = check.note, "self-test failed"),
+            false => tracing::warn!(check = check.name, note = check.note, repair = check.repair, "self-test failed"),
         }
     }
-    // Without its GPUs a runner is still a runner; without containers or limits it is none.
-    let failed = facts.checks.iter().find(|check| !check.passed && check.name != "gpu")?;
+    // The rest is judged by the server, chunk by chunk.
+    let failed = facts.checks.iter().find(|check| !check.passed && check.blocks == Some(Work::Everything))?;
     Some(format!("its self-test failed at {}: {}; repair it and start the runner again", failed.name, failed.note))
 }
 

@@ -35,6 +35,13 @@ fn table(output: &Output, rows: &[Value], now_ms: u64) -> Result<(), Failure> {
     for runner in runners.iter().filter(|runner| !runner.why.is_empty() && runner.state != RunnerState::Ready) {
         output.say(&format!("{}: {}", crate::clean::name(&runner.name), crate::clean::name(&runner.why)));
     }
+    for runner in &runners {
+        for check in runner.facts.checks.iter().filter(|check| !check.passed) {
+            let Some(work) = &check.blocks else { continue };
+            let said = format!("its self-test failed at {}: {}; it blocks {}", check.name, check.note, work.words());
+            output.say(&format!("{}: {}", crate::clean::name(&runner.name), crate::clean::name(&said)));
+        }
+    }
     for runner in runners.iter().filter(|runner| !runner.facts.policy.is_empty()) {
         let rules = runner.facts.policy.words().join("; ");
         output.say(&format!("{} allows: {}", crate::clean::name(&runner.name), crate::clean::name(&rules)));
@@ -62,7 +69,7 @@ fn row(runner: &RunnerView, now_ms: u64) -> Vec<Field> {
 mod tests {
     use dsg_schemas::ids::RunnerId;
     use dsg_schemas::policy::Policy;
-    use dsg_schemas::wire::{EngineFacts, Facts, Load};
+    use dsg_schemas::wire::{Check, EngineFacts, Facts, Load, Work};
 
     use super::*;
     use crate::output::Format;
@@ -72,13 +79,15 @@ mod tests {
     fn the_list_shows_use_and_trouble() {
         let engine = EngineFacts { kind: "docker".to_owned(), version: "27.1".to_owned(), ..EngineFacts::default() };
         let policy = Policy { images: Some(vec!["dsg-*\u{1b}[2J".to_owned()]), ..Policy::default() };
+        let check = Check { name: "network".to_owned(), note: "there is none".to_owned(), ..Check::default() };
+        let checks = vec![check.clone(), Check { blocks: Some(Work::Network), ..check }];
         let runner = RunnerView {
             id: RunnerId(3),
             name: "ada".to_owned(),
             state: RunnerState::Blocked,
             why: "the disk is full".to_owned(),
             version: "0.1.0".to_owned(),
-            facts: Facts { cpus_milli: 8000, memory_bytes: 16 << 30, engine, policy, ..Facts::default() },
+            facts: Facts { cpus_milli: 8000, memory_bytes: 16 << 30, engine, policy, checks, ..Facts::default() },
             load: Load::default(),
             last_seen_ms: Some(1000),
             used_cpus_milli: 1500,
@@ -93,6 +102,11 @@ id  runner  state    chunks   cpus             memory  gpus  engine       seen
  3  ada     blocked       0  1.5/8  1.00 GiB/16.0 GiB   0/0  docker 27.1  3.0s ago
 ";
         assert_eq!(stdout.text(), expected);
-        assert_eq!(stderr.text(), "ada: the disk is full\nada allows: images dsg-*\\u{1b}[2J\n");
+        let expected = "\
+ada: the disk is full
+ada: its self-test failed at network: there is none; it blocks chunks with a network
+ada allows: images dsg-*\\u{1b}[2J
+";
+        assert_eq!(stderr.text(), expected);
     }
 }

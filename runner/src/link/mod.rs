@@ -97,6 +97,20 @@ impl Link {
         }))
     }
 
+    /// Asks for a blob that nobody has: whether the server is there, is itself, and takes our credential. Changes nothing. Gives the
+    /// server's time, if it says it.
+    pub async fn knock(&self, within: Duration) -> Result<Option<u64>, LinkError> {
+        let url = self.url(&format!("blobs/sha256/{}", "0".repeat(64)));
+        let response = self.client.get(url).bearer_auth(&self.credential).timeout(within).send().await?;
+        let status = response.status();
+        let date = response.headers().get(http::header::DATE).and_then(|date| date.to_str().ok()).map(str::to_owned);
+        match LinkError::from_body(status, &response.bytes().await?) {
+            // Our server's own words for "there is none".
+            LinkError::Refused { status: 404, code, .. } if !code.is_empty() => Ok(date.and_then(|date| time(&date))),
+            error => Err(error),
+        }
+    }
+
     fn post(&self, path: &str) -> RequestBuilder {
         self.client.post(self.url(path)).bearer_auth(&self.credential)
     }
@@ -104,6 +118,11 @@ impl Link {
     fn url(&self, path: &str) -> String {
         format!("{}/api/v1/{path}", self.base)
     }
+}
+
+/// As in `Sun, 06 Nov 1994 08:49:37 GMT`, in milliseconds.
+fn time(date: &str) -> Option<u64> {
+    jiff::fmt::rfc2822::parse(date).ok()?.timestamp().as_millisecond().try_into().ok()
 }
 
 async fn answer<T: DeserializeOwned>(call: RequestBuilder) -> Result<T, LinkError> {

@@ -4,8 +4,9 @@ mod mount;
 mod order;
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
-use dsg_schemas::policy::Policy;
+use dsg_schemas::policy::{MountRule, Policy};
 use dsg_schemas::wire::{Facts, StartOrder};
 use sha2::{Digest, Sha256};
 
@@ -19,14 +20,29 @@ pub struct LocalPolicy {
     pub rules: Policy,
     /// Where the named mounts are: nobody else's business.
     pub mounts: BTreeMap<String, Mount>,
+    /// Named mounts whose folders were not there at the start. Jobs that name one are kept away, all others come.
+    pub absent: BTreeMap<String, Absent>,
     /// The only GPUs that are offered, by UUID.
     pub gpus: Option<Vec<String>>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Absent {
+    pub path: PathBuf,
+    pub rule: MountRule,
 }
 
 impl LocalPolicy {
     pub fn new(mut rules: Policy, mounts: BTreeMap<String, Mount>, gpus: Option<Vec<String>>) -> LocalPolicy {
         rules.mounts = mounts.iter().map(|(name, mount)| (name.clone(), mount.rule())).collect();
-        LocalPolicy { rules, mounts, gpus }
+        LocalPolicy { rules, mounts, absent: BTreeMap::new(), gpus }
+    }
+
+    /// They stay in the rules: that a folder is missing today is a failed check, not what its owner wants.
+    pub fn without(mut self, absent: BTreeMap<String, Absent>) -> LocalPolicy {
+        self.rules.mounts.extend(absent.iter().map(|(name, absent)| (name.clone(), absent.rule)));
+        self.absent = absent;
+        self
     }
 
     /// Leaves what is offered, and says what is allowed.

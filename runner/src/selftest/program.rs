@@ -44,6 +44,7 @@ fn one(step: &[String]) -> io::Result<u8> {
         ["list", path] => list(path)?,
         ["id"] => status(&["Uid", "Gid", "Groups"])?,
         ["limits"] => limits()?,
+        ["network"] => network()?,
         ["gpu"] => return gpu(),
         ["eat-memory", mebibytes] => eat(number(mebibytes)?),
         ["burn-cpu", milliseconds] => burn(Duration::from_millis(number(milliseconds)?)),
@@ -97,13 +98,30 @@ fn limits() -> io::Result<()> {
     let show = |name: &str, value: String| println!("{name} {}", value.split_whitespace().collect::<Vec<_>>().join(" "));
     show("memory", first(&["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"]));
     show("pids", first(&["/sys/fs/cgroup/pids.max", "/sys/fs/cgroup/pids/pids.max"]));
+    // Version 2 has the period behind it, version 1 in a file of its own.
     show("cpu-quota", first(&["/sys/fs/cgroup/cpu.max", "/sys/fs/cgroup/cpu/cpu.cfs_quota_us"]));
+    show("cpu-period", first(&["/sys/fs/cgroup/cpu/cpu.cfs_period_us"]));
     let rlimits = fs::read_to_string("/proc/self/limits")?;
     for (name, head) in [("nofile", "Max open files"), ("nproc", "Max processes"), ("core", "Max core file size")] {
         let line = rlimits.lines().find_map(|line| line.strip_prefix(head)).unwrap_or_default();
         show(name, line.to_owned());
     }
     status(&["CapEff", "NoNewPrivs", "Seccomp"])
+}
+
+/// The interfaces that lead out of the container: those with a route, or with an address of IPv6. Some kernels put idle ones, without
+/// either, into every container.
+fn network() -> io::Result<()> {
+    let routes = fs::read_to_string("/proc/net/route")?;
+    // Kernels without IPv6 have no such file.
+    let addresses = fs::read_to_string("/proc/net/if_inet6").unwrap_or_default();
+    let routed = routes.lines().skip(1).filter_map(|line| line.split_whitespace().next());
+    let mut names: Vec<&str> = routed.chain(addresses.lines().filter_map(|line| line.split_whitespace().last())).collect();
+    names.retain(|name| *name != "lo");
+    names.sort_unstable();
+    names.dedup();
+    println!("network {}", if names.is_empty() { "none".to_owned() } else { names.join(" ") });
+    Ok(())
 }
 
 /// GPU devices, one per line; 3 where there are none.

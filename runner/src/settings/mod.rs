@@ -15,11 +15,11 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
-use dsg_schemas::policy::Policy;
+use dsg_schemas::policy::{MountRule, Policy};
 use dsg_schemas::units::{Bytes, Millis};
 
 use crate::owner::Owner;
-use crate::policy::{LocalPolicy, Mount};
+use crate::policy::{Absent, LocalPolicy, Mount};
 #[cfg(test)]
 pub use file::parse;
 pub use keys::{KEYS, table};
@@ -94,10 +94,15 @@ fn usual() -> Option<PathBuf> {
 }
 
 impl Settings {
-    /// The policy, with its mounts as they are now.
+    /// The policy, with its mounts as they are now. One whose folder is not there is no reason to run nothing.
     pub fn local_policy(&self, state: &Path) -> anyhow::Result<LocalPolicy> {
-        let mut mounts = BTreeMap::new();
+        let (mut mounts, mut absent) = (BTreeMap::new(), BTreeMap::new());
         for (name, Named { path, write }) in &self.mounts {
+            if path.is_absolute() && matches!(path.try_exists(), Ok(false)) {
+                let rule = MountRule { write: *write };
+                absent.insert(name.clone(), Absent { path: path.clone(), rule });
+                continue;
+            }
             let mount = Mount::at_start(name, path, *write, &[state])
                 .map_err(|why| anyhow::anyhow!("the policy's mount `{name}`: {why}"))?;
             mounts.insert(name.clone(), mount);
@@ -109,6 +114,6 @@ impl Settings {
                 );
             }
         }
-        Ok(LocalPolicy::new(self.policy.clone(), mounts, self.gpus.clone()))
+        Ok(LocalPolicy::new(self.policy.clone(), mounts, self.gpus.clone()).without(absent))
     }
 }

@@ -190,7 +190,12 @@ fn mounts_are_looked_at_when_the_runner_starts() {
     };
     let told = policy(&[("data", "data", true)]).expect("fine").rules.mounts;
     assert!(told["data"].write);
-    assert!(policy(&[("data", "nowhere", false)]).is_err_and(|why| why.contains("mount `data`")));
+    fs::write(root.join("file"), "").expect("a file");
+    assert!(policy(&[("data", "file", false)]).is_err_and(|why| why.contains("mount `data`")));
+    // One that is not there is no mistake of the file: the rest of the host can be used.
+    let policy_then = policy(&[("data", "data", false), ("away", "nowhere", true)]).expect("fine");
+    assert!(policy_then.rules.mounts["away"].write && policy_then.absent.contains_key("away"));
+    assert!(policy_then.mounts.contains_key("data") && !policy_then.mounts.contains_key("away"));
     let nested = [("data", "data", true), ("inner", "data/inner", false)];
     assert!(policy(&nested).is_err_and(|why| why.contains("lies in `data`")));
 }

@@ -72,6 +72,15 @@ impl Spool {
         Identity::load(&self.root.join("identity.json"))
     }
 
+    /// Who the runner of this folder is, without a claim to the folder; `None`: nobody has joined with it.
+    pub fn peek(root: &Path) -> Result<Option<Identity>, SpoolError> {
+        match Identity::load(&root.join("identity.json")) {
+            Ok(identity) => Ok(Some(identity)),
+            Err(SpoolError::NotJoined(_)) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     pub fn keep_identity(&self, identity: &Identity) -> Result<(), SpoolError> {
         let path = self.root.join("identity.json");
         identity.save(&path).map_err(|source| SpoolError::Folder { path, source })

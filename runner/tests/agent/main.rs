@@ -6,6 +6,7 @@ mod join;
 mod lies;
 mod life;
 mod pause;
+mod proof;
 mod real;
 mod trouble;
 

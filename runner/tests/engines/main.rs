@@ -10,14 +10,16 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
+use dsg_runner::Config;
 use dsg_runner::container::docker::{ConnectOptions, connect};
 use dsg_runner::container::{Bind, Engine, State};
+use dsg_runner::doctor::{examine, table};
 use dsg_runner::probe::host;
 use dsg_runner::selftest::{Subject, preflight};
 use dsg_schemas::ids::{AttemptId, RunnerId};
 use dsg_schemas::reason::EndReason;
 use dsg_schemas::spec::PullPolicy;
-use dsg_schemas::wire::Gpu;
+use dsg_schemas::wire::{Gpu, Work};
 
 use bench::{Bench, MIB, RUNNER, collect_log, expect_failure};
 use gpus::gpus_come_through_cdi;
@@ -369,15 +371,35 @@ async fn a_running_container_is_taken_up_again(bench: Arc<Bench>) {
 }
 
 async fn the_host_proves_itself(bench: Arc<Bench>) {
-    let subject = Subject { grid: bench.grid.clone(), runner: RunnerId(4712) };
+    let subject =
+        Subject { grid: bench.grid.clone(), runner: RunnerId(4712), nonce: format!("proof-{}", std::process::id()) };
     let mut facts = host();
     facts.gpus = vec![Gpu { uuid: "GPU-that-is-not-there".to_owned(), ..Gpu::default() }];
     let checks = preflight(&bench.engine, &subject, &mut facts).await;
     let passed: Vec<_> = checks.iter().map(|check| (check.name.as_str(), check.passed)).collect();
-    assert_eq!(passed, [("run", true), ("limits", true), ("gpu", false)], "{checks:#?}");
+    let fine = ["run", "exit code", "log", "memory", "cpus", "pids", "privileges", "no network", "network"];
+    let expected: Vec<_> = fine.into_iter().map(|name| (name, true)).chain([("gpu", false)]).collect();
+    assert_eq!(passed, expected, "{}: {checks:#?}", bench.kind);
+    assert_eq!(checks[9].blocks, Some(Work::Gpus));
     assert!(facts.gpus.is_empty() && facts.gpu_note.is_some(), "a GPU that no container gets is not offered");
     assert_eq!(bench.engine.own(&bench.grid, RunnerId(4712)).await.expect("listed"), [], "nothing is left behind");
     assert!(bench.engine.disk_free().await.expect("asked").is_none_or(|bytes| bytes > 0));
+}
+
+/// Beside whatever else runs on the engine, and without a trace.
+async fn doctor_reports_and_changes_nothing(bench: Arc<Bench>) {
+    let state = tempfile::tempdir().expect("dir");
+    let config = Config::new(state.path().join("none"), host());
+    let nonce = format!("doctor-{}", std::process::id());
+    let report = examine(&config, Ok(&bench.engine as &dyn Engine), &nonce).await;
+    let text = table(&report);
+    assert_eq!(report.failures(), 0, "{}: {text}", bench.kind);
+    assert!(text.contains(&format!("passed    {} ", bench.kind)), "{text}");
+    assert!(!config.state.exists());
+    for name in ["run", "network"] {
+        let name = format!("dsg-selftest-{name}-{nonce}");
+        assert_eq!(bench.engine.inspect(&name).await, Ok(State::Gone), "{}: {name}", bench.kind);
+    }
 }
 
 /// Each check as a task of its own, a few at a time: the engine, not we, is what takes the time.
@@ -400,7 +422,13 @@ async fn suite(variable: &str) {
     ];
     failed.extend(finish(third).await);
     failed.extend(
-        finish(checks![the_host_proves_itself, a_mount_by_name_is_the_folder_alone, a_pause_really_pauses]).await,
+        finish(checks![
+            the_host_proves_itself,
+            doctor_reports_and_changes_nothing,
+            a_mount_by_name_is_the_folder_alone,
+            a_pause_really_pauses,
+        ])
+        .await,
     );
     failed.extend(finish(checks![gpus_come_through_cdi]).await);
     for own in bench.engine.own(&bench.grid, RUNNER).await.expect("listed") {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::Check;
 use crate::ids::{RunnerId, SessionId};
 use crate::policy::Policy;
 use crate::spec::Arch;
@@ -99,12 +100,4 @@ pub struct Gpu {
     pub compute_capability: Option<String>,
     /// Why it is not to be used, if it is not.
     pub unhealthy: Option<String>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Check {
-    pub name: String,
-    pub passed: bool,
-    /// What was seen; where it failed, what to do.
-    pub note: String,
 }

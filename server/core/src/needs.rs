@@ -45,6 +45,12 @@ pub(crate) enum Misfit {
     Avoid(String),
     /// Its owner's policy is against it.
     Policy(Objection),
+    /// What it would need failed when the runner tried it at its start.
+    SelfTest {
+        cannot: String,
+        check: String,
+        note: String,
+    },
     Cpus {
         needs: u64,
         used: u64,
@@ -88,6 +94,7 @@ impl Misfit {
             | Misfit::Avoid(_)
             | Misfit::Policy(_)
             | Misfit::Ends { .. }
+            | Misfit::SelfTest { .. }
             | Misfit::NoGpu { .. }
             | Misfit::GpuKind { .. } => true,
             Misfit::Cpus { needs, has, .. } | Misfit::Memory { needs, has, .. } | Misfit::Disk { needs, has, .. } => {
@@ -119,6 +126,10 @@ pub(crate) fn misfit(
     }
     if let Some(objection) = facts.policy.objection(&asked(needs)) {
         return Some(Misfit::Policy(objection));
+    }
+    if let Some((check, work)) = facts.blocked_by(&asked(needs), needs.gpus) {
+        let (check, note) = (check.name.clone(), check.note.clone());
+        return Some(Misfit::SelfTest { cannot: work.cannot(), check, note });
     }
     let (needed, taken, has) = (needs.cpus_milli, used.cpus_milli, facts.cpus_milli);
     if needed > has.saturating_sub(taken) {
@@ -241,6 +252,9 @@ impl fmt::Display for Misfit {
             Misfit::Require(what) => write!(f, "{what}, which the job requires"),
             Misfit::Avoid(what) => write!(f, "{what}, which the job avoids"),
             Misfit::Policy(objection) => objection.fmt(f),
+            Misfit::SelfTest { cannot, check, note } => {
+                write!(f, "{cannot}: its self-test failed at `{check}` ({note})")
+            }
             Misfit::Cpus { needs, used, has } => room(f, "cpus", cpus(*needs), cpus(*used), cpus(*has), needs > has),
             Misfit::Memory { needs, used, has } => {
                 room(f, "of memory", size(*needs), size(*used), size(*has), needs > has)

@@ -1,7 +1,7 @@
 //! Runners: what each has, what it does, and why it takes no work if it takes none.
 use dsg_schemas::api::{Role, RunnerState, RunnerView};
 use dsg_schemas::spec::Arch;
-use dsg_schemas::wire::{Gpu, GpuLoad};
+use dsg_schemas::wire::{Check, Gpu, GpuLoad};
 use maud::{Markup, html};
 
 use super::act::Act;
@@ -136,7 +136,7 @@ fn checks(runner: &RunnerView) -> Markup {
         details data-key="facts" {
             summary { @if facts.checks.is_empty() { "About this host" } @else if broken > 0 { span.bad { (broken) " of " (words::counted(facts.checks.len() as u64, "check")) " failed" } } @else { "All " (words::counted(facts.checks.len() as u64, "check")) " passed" } }
             ul.checks { @for check in &facts.checks {
-                li { b.bad[!check.passed] { @if check.passed { "✓ " } @else { "✗ failed: " } } (Shown(&check.name)) @if !check.note.is_empty() { span.dim { " – " (Shown(&check.note)) } } }
+                li { b.bad[!check.passed] { @if check.passed { "✓ " } @else { "✗ failed: " } } (Shown(&check.name)) @if !check.note.is_empty() { span.dim { " – " (Shown(&check.note)) } } (remedy(check)) }
             } }
             p.small.dim {
                 (Shown(&facts.os)) @if !facts.kernel.is_empty() { " · " (Shown(&facts.kernel)) }
@@ -150,6 +150,16 @@ fn checks(runner: &RunnerView) -> Markup {
 
 fn by_person(state: RunnerState) -> bool {
     matches!(state, RunnerState::Draining | RunnerState::Paused | RunnerState::Evicted)
+}
+
+/// What a failed check keeps away, and what its owner can do.
+fn remedy(check: &Check) -> Markup {
+    html! {
+        @if !check.passed {
+            @if let Some(work) = &check.blocks { p.small { "Blocks " (Shown(&work.words())) "." } }
+            @if !check.repair.is_empty() { p.small { (Shown(&words::sentence(&check.repair))) } }
+        }
+    }
 }
 
 fn actions(runner: &RunnerView) -> Markup {

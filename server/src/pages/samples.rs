@@ -6,7 +6,7 @@ use dsg_schemas::ids::*;
 use dsg_schemas::policy::{MountRule, Policy};
 use dsg_schemas::reason::EndReason;
 use dsg_schemas::wire::log::Stream;
-use dsg_schemas::wire::{Check, EngineFacts, Facts, Gpu, GpuLoad, GpuUse, Load, StoredFile};
+use dsg_schemas::wire::{Check, EngineFacts, Facts, Gpu, GpuLoad, GpuUse, Load, StoredFile, Work};
 use serde_json::json;
 
 use super::frame::{Flash, Frame};
@@ -383,11 +383,13 @@ fn facts(kind: Kind, gpus: Vec<Gpu>) -> Facts {
             ..Policy::default()
         },
         checks: vec![
-            Check { name: "runs a container".to_owned(), passed: true, note: text(kind, "0.4 s") },
+            Check { name: "run".to_owned(), passed: true, note: text(kind, "a container ran"), ..Check::default() },
             Check {
-                name: "limits memory".to_owned(),
+                name: "network".to_owned(),
                 passed: kind != Kind::Many,
-                note: text(kind, "the cgroup is watched"),
+                note: text(kind, "a container with a network has eth0"),
+                blocks: (kind == Kind::Many).then_some(Work::Network),
+                repair: if kind == Kind::Many { "let the engine have a network".to_owned() } else { String::new() },
             },
         ],
     }

@@ -3,6 +3,7 @@
 //! life can find those of its first.
 //!
 //! `command: [pretend, run_ms=20, exit=3, lines=5]`; see `Script` for all words. Anything else succeeds at once.
+mod fault;
 mod freeze;
 mod gate;
 mod hands;
@@ -23,12 +24,15 @@ use tokio::sync::{mpsc, watch};
 
 use super::{Answer, ContainerPlan, Engine, Exit, Failure, Own, Piece, Reading, State, label};
 use crate::now_ms;
+pub use fault::Fault;
 pub use gate::Call;
 use gate::Gate;
 use script::{Script, archive};
 
 /// More than a task reads before it lets others have their turn: a flood leaves no gap.
 const PIECES: usize = 256;
+/// The image of the self-test: the only one whose program is played.
+const LOADED: &str = "sha256:pretend/loaded";
 
 struct Container {
     plan: ContainerPlan,
@@ -58,6 +62,7 @@ struct Inner {
     refused: AtomicU64,
     gates: [Gate; 3],
     disk_free: Mutex<Option<u64>>,
+    faults: Mutex<Vec<Fault>>,
     /// Counts whatever happens here, for those who wait for something.
     changes: watch::Sender<u64>,
 }
@@ -70,6 +75,7 @@ impl Default for Inner {
             refused: AtomicU64::new(0),
             gates: Default::default(),
             disk_free: Mutex::default(),
+            faults: Mutex::default(),
             changes: watch::Sender::new(0),
         }
     }
@@ -105,7 +111,9 @@ impl PretendEngine {
     async fn write(&self, id: &str, piece: Piece, live: bool) {
         let attached = match self.containers().get_mut(id) {
             Some(container) => {
-                container.log.push(piece.clone());
+                if !self.has(Fault::Log) {
+                    container.log.push(piece.clone());
+                }
                 if container.script.rotate.is_some_and(|most| container.log.len() > most) {
                     container.dropped += container.log.len();
                     container.log.clear();
@@ -136,6 +144,7 @@ impl PretendEngine {
     }
 
     fn end(&self, id: &str, started_ms: u64, code: i32, oom: bool) {
+        let code = if self.has(Fault::ExitCode) { 0 } else { code };
         if let Some(container) = self.containers().get_mut(id) {
             container.attached.clear();
             container.state.send_replace(State::Exited(Exit {
@@ -152,6 +161,10 @@ impl PretendEngine {
     async fn perform(self, id: String, script: Script, started_ms: u64, mut stopped: watch::Receiver<Option<i32>>) {
         let frozen = self.frozen(&id);
         let act = async {
+            if !script.says.is_empty() {
+                let piece = Piece { stream: Stream::Stdout, bytes: script.says.clone().into() };
+                self.write(&id, piece, !self.has(Fault::Output)).await;
+            }
             let total = script.lines.max(script.errors);
             for n in 0..total {
                 if script.every_ms > 0 {
@@ -223,16 +236,30 @@ impl Engine for PretendEngine {
     }
 
     fn load_image(&self, _archive: Vec<u8>) -> Answer<'_, String> {
-        Box::pin(async { Ok("sha256:pretend/loaded".to_owned()) })
+        Box::pin(async {
+            self.awake()?;
+            match self.has(Fault::Load) {
+                true => Err(failure(EndReason::EngineError, "failed to load an image: no space left on device")),
+                false => Ok(LOADED.to_owned()),
+            }
+        })
     }
 
     fn create<'a>(&'a self, plan: &'a ContainerPlan) -> Answer<'a, String> {
         Box::pin(async move {
             self.awake()?;
             self.gate(Call::Create).pass().await;
+            self.creates(plan)?;
+            let script = match plan.image == LOADED {
+                true => {
+                    let (says, exit) = self.act(plan);
+                    Script { says, exit, ..Script::default() }
+                }
+                false => Script::read(plan),
+            };
             self.containers().entry(plan.name.clone()).or_insert_with(|| Container {
                 plan: plan.clone(),
-                script: Script::read(plan),
+                script,
                 state: watch::Sender::new(State::Created),
                 log: Vec::new(),
                 dropped: 0,

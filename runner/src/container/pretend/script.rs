@@ -23,6 +23,8 @@ pub(super) struct Script {
     pub line_bytes: usize,
     /// `every_ms=N`: a line every so often, in place of all at once.
     pub every_ms: u64,
+    /// On stdout, at once and first: what the self-test's program says, no word of a command.
+    pub says: String,
     /// `write=PATH=TEXT`: a file in the container.
     pub files: BTreeMap<String, String>,
     /// `flood=true`: output without an end, faster than anybody can read it.

@@ -6,7 +6,7 @@ use dsg_schemas::policy::{Most, MountNeed, MountRule, Policy};
 use dsg_schemas::reason::EndReason;
 use dsg_schemas::spec::{Arch, Backoff, Constraints, ExitCodes, Placement, Retry, RetryAction, RetryRule, Scale, When};
 use dsg_schemas::units::{Bytes, Millis};
-use dsg_schemas::wire::{Facts, Gpu};
+use dsg_schemas::wire::{Check, Facts, Gpu, Work};
 
 pub struct Words<'a>(pub Vec<&'a str>);
 
@@ -69,8 +69,26 @@ pub fn facts(words: &Words) -> Facts {
         labels: words.labels("labels"),
         policy: rules(words),
         ends_ms: words.duration("lives").map(|lives| crate::play::START + lives),
+        checks: words.list("fails").iter().map(|what| failed(what)).collect(),
         ..Facts::default()
     }
+}
+
+/// `fails=memory,network,mount:data`: a check of that name failed, and keeps that work away.
+fn failed(what: &str) -> Check {
+    let blocks = match what.split_once(':') {
+        Some((_, mount)) => Work::Mount(mount.to_owned()),
+        None => match what {
+            "everything" => Work::Everything,
+            "memory" => Work::Memory,
+            "network" => Work::Network,
+            "no_network" => Work::NoNetwork,
+            "gpus" => Work::Gpus,
+            other => panic!("fails={other} is no kind of work"),
+        },
+    };
+    let name = what.replace(':', " ");
+    Check { name, passed: false, note: "it was seen".to_owned(), blocks: Some(blocks), ..Check::default() }
 }
 
 /// `allow.images=dsg-*,x`, `allow.networks=none`, `has.mounts=data,scratch:w`, `most.cpus=2`, `most.memory=1GiB`, `most.run=1h`.
