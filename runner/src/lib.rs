@@ -19,7 +19,7 @@ pub mod selftest;
 pub mod settings;
 pub mod spool;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -100,7 +100,7 @@ pub async fn run(config: Config, engine: Arc<dyn Engine>, stop: CancellationToke
     let mut unfit = None;
     if selftest {
         tokio::select! {
-            why = prove(&shared, &mut facts, hex(&nonce[..4])) => unfit = why,
+            why = prove(&shared, &mut facts, hex(&nonce[..4]), spool.root().join("lock")) => unfit = why,
             () = stop.cancelled() => return Ok(()),
         }
     }
@@ -135,8 +135,8 @@ pub async fn run(config: Config, engine: Arc<dyn Engine>, stop: CancellationToke
 }
 
 /// Runs the self-test. Some: why this runner must not take work at all.
-async fn prove(shared: &Shared, facts: &mut Facts, nonce: String) -> Option<String> {
-    let subject = selftest::Subject { grid: shared.grid.clone(), runner: shared.runner, nonce };
+async fn prove(shared: &Shared, facts: &mut Facts, nonce: String, lock: PathBuf) -> Option<String> {
+    let subject = selftest::Subject { grid: shared.grid.clone(), runner: shared.runner, nonce, lock: Some(lock) };
     facts.checks = vec![selftest::engine(&facts.engine)];
     let (checks, server) =
         tokio::join!(selftest::preflight(&*shared.engine, &subject, facts), selftest::server(&shared.link, KNOCK));

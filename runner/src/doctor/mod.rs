@@ -50,7 +50,8 @@ pub async fn examine(config: &Config, engine: Result<&dyn Engine, String>, nonce
     match engine {
         Ok(engine) => {
             let mut facts = config.facts.clone();
-            containers(engine, &subject(&identity, nonce), &mut facts, &mut report).await;
+            let subject = subject(&identity, nonce, &config.state);
+            containers(engine, &subject, &mut facts, &mut report).await;
             free = engine.disk_free().await.ok().flatten();
         }
         Err(why) => {
@@ -67,12 +68,15 @@ pub async fn examine(config: &Config, engine: Result<&dyn Engine, String>, nonce
     report
 }
 
-fn subject(identity: &Result<Option<Identity>, SpoolError>, nonce: &str) -> Subject {
+fn subject(identity: &Result<Option<Identity>, SpoolError>, nonce: &str, state: &Path) -> Subject {
+    // As the runner itself names its folder.
+    let lock = state.canonicalize().ok().map(|state| state.join("lock")).filter(|lock| lock.exists());
     let known = identity.as_ref().ok().and_then(Option::as_ref);
     Subject {
         grid: known.map_or_else(|| "doctor".to_owned(), |known| known.grid.clone()),
         runner: known.map(|known| known.runner).unwrap_or_default(),
         nonce: nonce.to_owned(),
+        lock,
     }
 }
 
@@ -88,6 +92,9 @@ async fn containers(engine: &dyn Engine, subject: &Subject, facts: &mut Facts, r
     report.checks.extend(selftest::preflight(engine, subject, facts).await);
     if report.checks.iter().any(|check| check.name == "run" && !check.passed) {
         report.leave_out("what a container sees", "none runs");
+    }
+    if subject.lock.is_none() {
+        report.leave_out("files", "there is no state folder yet");
     }
     if claimed == 0 {
         report.leave_out("gpu", facts.gpu_note.clone().unwrap_or_else(|| "there is none".to_owned()));

@@ -1,5 +1,6 @@
 //! Containers of the self-test: made, run to their end, read and removed.
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::Duration;
 
 use dsg_schemas::reason::EndReason;
@@ -7,7 +8,7 @@ use dsg_schemas::wire::log::Stream;
 use tokio::sync::mpsc::Receiver;
 
 use super::Subject;
-use crate::container::{ContainerPlan, Engine, Exit, Failure, Piece, State, label};
+use crate::container::{Bind, ContainerPlan, Engine, Exit, Failure, Piece, State, label};
 
 /// No attempt ever has this number, so that a leftover of the self-test is nobody's attempt.
 const ATTEMPT: &str = "0";
@@ -33,11 +34,13 @@ pub struct Wants<'a> {
     pub cpus: bool,
     pub network: &'a str,
     pub gpus: &'a [String],
+    /// Of the host, for it to see at [`files::PATH`](super::files::PATH).
+    pub file: Option<&'a Path>,
 }
 
 impl Default for Wants<'_> {
     fn default() -> Self {
-        Wants { name: "run", command: &[], memory: true, cpus: true, network: "none", gpus: &[] }
+        Wants { name: "run", command: &[], memory: true, cpus: true, network: "none", gpus: &[], file: None }
     }
 }
 
@@ -64,8 +67,8 @@ impl Bench<'_> {
     }
 
     fn plan(&self, wants: Wants<'_>) -> ContainerPlan {
-        let Wants { name, command, memory, cpus, network, gpus } = wants;
-        let Subject { grid, runner, nonce } = self.subject;
+        let Wants { name, command, memory, cpus, network, gpus, file } = wants;
+        let Subject { grid, runner, nonce, lock: _ } = self.subject;
         let labels =
             [(label::GRID, grid.clone()), (label::RUNNER, runner.to_string()), (label::ATTEMPT, ATTEMPT.to_owned())];
         ContainerPlan {
@@ -78,6 +81,7 @@ impl Bench<'_> {
             cpus_milli: if cpus { CPUS_MILLI } else { 0 },
             memory_bytes: if memory { MEMORY_BYTES } else { 0 },
             gpus: gpus.to_vec(),
+            binds: file.map(|file| Bind::read_only(file, super::files::PATH)).into_iter().collect(),
             ..ContainerPlan::default()
         }
     }

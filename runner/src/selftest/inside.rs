@@ -124,7 +124,7 @@ pub fn no_bridge(note: String) -> Check {
     failed("network", Work::Network, note, repair)
 }
 
-fn value<'a>(run: &'a Run, name: &str) -> &'a str {
+pub fn value<'a>(run: &'a Run, name: &str) -> &'a str {
     let mut lines = run.stdout.lines();
     lines.find_map(|line| line.strip_prefix(name)?.strip_prefix([' ', ':'])).unwrap_or_default().trim()
 }

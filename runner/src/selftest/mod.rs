@@ -1,6 +1,7 @@
 //! What a runner proves about itself at start, with an image that it carries inside: a promise that was never tried costs other
 //! people's chunks.
 mod bench;
+mod files;
 mod gpus;
 mod image;
 mod inside;

@@ -1,8 +1,11 @@
 //! The checks in their order. No check stops another but those that need a container where none runs.
+use std::path::PathBuf;
+
 use dsg_schemas::ids::RunnerId;
 use dsg_schemas::wire::{Check, Facts, Work};
 
 use super::bench::{Bench, Wants};
+use super::files::files;
 use super::gpus::{gpus, withdraw};
 use super::image::image;
 use super::inside::{COMMAND, Unbounded, bridged, judge, no_bridge};
@@ -16,6 +19,8 @@ pub struct Subject {
     pub runner: RunnerId,
     /// Ends the names of the containers: two self-tests on one engine do not meet.
     pub nonce: String,
+    /// A file of the state folder, to see whether the engine means the same one; `None`: there is no folder yet.
+    pub lock: Option<PathBuf>,
 }
 
 const ENGINE_REPAIR: &str =
@@ -54,13 +59,16 @@ pub async fn preflight(engine: &dyn Engine, subject: &Subject, facts: &mut Facts
         Ok(run) => bridged(&run),
         Err(why) => no_bridge(why),
     });
+    if let Some(lock) = &subject.lock {
+        checks.push(files(&bench, least, lock).await);
+    }
     checks.extend(gpus(&bench, least, facts).await);
     checks
 }
 
 /// Removes what was left of a self-test that was stopped in the middle.
 pub async fn sweep(engine: &dyn Engine, nonce: &str) {
-    for name in ["run", "network", "gpu"] {
+    for name in ["run", "network", "files", "gpu"] {
         if let Err(failure) = engine.remove(&format!("dsg-selftest-{name}-{nonce}")).await {
             tracing::warn!(%failure, "a container of the self-test is left behind");
         }

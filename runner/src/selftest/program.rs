@@ -3,6 +3,7 @@
 use std::env;
 use std::fs;
 use std::io::{self, Read, Write};
+use std::os::unix::fs::MetadataExt;
 use std::process::ExitCode;
 use std::thread::sleep;
 use std::time::Duration;
@@ -45,6 +46,7 @@ fn one(step: &[String]) -> io::Result<u8> {
         ["id"] => status(&["Uid", "Gid", "Groups"])?,
         ["limits"] => limits()?,
         ["network"] => network()?,
+        ["place", path] => place(path)?,
         ["gpu"] => return gpu(),
         ["eat-memory", mebibytes] => eat(number(mebibytes)?),
         ["burn-cpu", milliseconds] => burn(Duration::from_millis(number(milliseconds)?)),
@@ -107,6 +109,13 @@ fn limits() -> io::Result<()> {
         show(name, line.to_owned());
     }
     status(&["CapEff", "NoNewPrivs", "Seccomp"])
+}
+
+/// What tells this file from all others of the host.
+fn place(path: &str) -> io::Result<()> {
+    let meta = fs::metadata(path)?;
+    println!("place {:x}:{}", meta.dev(), meta.ino());
+    Ok(())
 }
 
 /// The interfaces that lead out of the container: those with a route, or with an address of IPv6. Some kernels put idle ones, without

@@ -9,7 +9,9 @@ async fn checked(faults: &[Fault]) -> (Vec<Check>, Facts, PretendEngine) {
     faults.iter().for_each(|fault| engine.plant(*fault));
     let gpus = ["GPU-a", "GPU-b"].map(|uuid| Gpu { uuid: uuid.to_owned(), ..Gpu::default() });
     let mut facts = Facts { gpus: gpus.to_vec(), ..Facts::default() };
-    let subject = Subject { grid: "g".to_owned(), nonce: "1".to_owned(), ..Subject::default() };
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    let lock = Some(file.path().to_owned());
+    let subject = Subject { grid: "g".to_owned(), nonce: "1".to_owned(), lock, ..Subject::default() };
     let checks = preflight(&engine, &subject, &mut facts).await;
     (checks, facts, engine)
 }
@@ -18,7 +20,8 @@ async fn checked(faults: &[Fault]) -> (Vec<Check>, Facts, PretendEngine) {
 async fn a_good_host_passes_every_check() {
     let (checks, facts, engine) = checked(&[]).await;
     let names: Vec<&str> = checks.iter().map(|check| check.name.as_str()).collect();
-    let all = ["run", "exit code", "log", "memory", "cpus", "pids", "privileges", "no network", "network", "gpu"];
+    let all =
+        ["run", "exit code", "log", "memory", "cpus", "pids", "privileges", "no network", "network", "files", "gpu"];
     assert_eq!(names, all);
     assert!(checks.iter().all(|check| check.passed && check.blocks.is_none()), "{checks:#?}");
     assert_eq!((facts.gpus.len(), engine.names()), (2, Vec::<String>::new()), "nothing is left behind");
@@ -41,6 +44,7 @@ async fn each_fault_is_found_and_keeps_away_what_needs_it() {
         (Fault::NetworkOpen, vec![("no network", NoNetwork)]),
         (Fault::NoBridge, vec![("network", Network)]),
         (Fault::BridgeDead, vec![("network", Network)]),
+        (Fault::OtherFiles, vec![("files", Everything)]),
         (Fault::NoGpu, vec![("gpu", Gpus)]),
     ] {
         let (checks, facts, engine) = checked(&[fault]).await;

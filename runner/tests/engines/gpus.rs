@@ -37,8 +37,12 @@ pub async fn gpus_come_through_cdi(bench: Arc<Bench>) {
     let gpu = |uuid: &str| Gpu { uuid: uuid.to_owned(), ..Gpu::default() };
     let mut facts = host();
     facts.gpus = vec![gpu("GPU-dsg-0"), gpu("GPU-dsg-1")];
-    let subject =
-        Subject { grid: bench.grid.clone(), runner: RunnerId(4713), nonce: format!("gpus-{}", std::process::id()) };
+    let subject = Subject {
+        grid: bench.grid.clone(),
+        runner: RunnerId(4713),
+        nonce: format!("gpus-{}", std::process::id()),
+        lock: None,
+    };
     let checks = preflight(&bench.engine, &subject, &mut facts).await;
     assert!(checks.iter().all(|check| check.passed), "{checks:#?}");
     assert_eq!((facts.gpus.len(), facts.gpu_note), (2, None));

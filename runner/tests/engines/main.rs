@@ -371,16 +371,18 @@ async fn a_running_container_is_taken_up_again(bench: Arc<Bench>) {
 }
 
 async fn the_host_proves_itself(bench: Arc<Bench>) {
-    let subject =
-        Subject { grid: bench.grid.clone(), runner: RunnerId(4712), nonce: format!("proof-{}", std::process::id()) };
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    let nonce = format!("proof-{}", std::process::id());
+    let lock = Some(file.path().to_owned());
+    let subject = Subject { grid: bench.grid.clone(), runner: RunnerId(4712), nonce, lock };
     let mut facts = host();
     facts.gpus = vec![Gpu { uuid: "GPU-that-is-not-there".to_owned(), ..Gpu::default() }];
     let checks = preflight(&bench.engine, &subject, &mut facts).await;
     let passed: Vec<_> = checks.iter().map(|check| (check.name.as_str(), check.passed)).collect();
-    let fine = ["run", "exit code", "log", "memory", "cpus", "pids", "privileges", "no network", "network"];
+    let fine = ["run", "exit code", "log", "memory", "cpus", "pids", "privileges", "no network", "network", "files"];
     let expected: Vec<_> = fine.into_iter().map(|name| (name, true)).chain([("gpu", false)]).collect();
     assert_eq!(passed, expected, "{}: {checks:#?}", bench.kind);
-    assert_eq!(checks[9].blocks, Some(Work::Gpus));
+    assert_eq!(checks[10].blocks, Some(Work::Gpus));
     assert!(facts.gpus.is_empty() && facts.gpu_note.is_some(), "a GPU that no container gets is not offered");
     assert_eq!(bench.engine.own(&bench.grid, RunnerId(4712)).await.expect("listed"), [], "nothing is left behind");
     assert!(bench.engine.disk_free().await.expect("asked").is_none_or(|bytes| bytes > 0));

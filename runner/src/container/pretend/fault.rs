@@ -1,4 +1,5 @@
 //! A pretend engine plays the program of the self-test as a good host would, and as a bad one where a test plants what is wrong.
+use std::os::unix::fs::MetadataExt;
 use std::sync::PoisonError;
 
 use super::{PretendEngine, failure};
@@ -30,6 +31,8 @@ pub enum Fault {
     NoBridge,
     /// A container with a network has none.
     BridgeDead,
+    /// What the engine mounts is not what the runner means.
+    OtherFiles,
     /// GPUs are asked for, and nothing comes of it.
     NoGpu,
 }
@@ -66,6 +69,7 @@ impl PretendEngine {
                 ["exit", number] => code = number.parse().unwrap_or(0),
                 ["limits"] => said += &self.limits(plan),
                 ["network"] => said += self.network(plan),
+                ["place", _] => said += &self.place(plan),
                 ["gpu"] if plan.gpus.is_empty() || self.has(Fault::NoGpu) => code = 3,
                 ["gpu"] => said.extend((0..plan.gpus.len()).map(|index| format!("nvidia{index} opens\n"))),
                 _ => {}
@@ -89,6 +93,12 @@ impl PretendEngine {
         let pids = if self.has(Fault::PidsIgnored) { "max".to_owned() } else { pids.to_string() };
         let no_new = u8::from(!self.has(Fault::PrivilegesKept));
         format!("memory {memory}\npids {pids}\ncpu-quota {quota}\nNoNewPrivs: {no_new}\n")
+    }
+
+    fn place(&self, plan: &ContainerPlan) -> String {
+        let meta = plan.binds.first().and_then(|bind| std::fs::metadata(&bind.host).ok());
+        let meta = meta.filter(|_| !self.has(Fault::OtherFiles));
+        meta.map_or("place 0:0\n".to_owned(), |meta| format!("place {:x}:{}\n", meta.dev(), meta.ino()))
     }
 
     fn network(&self, plan: &ContainerPlan) -> &'static str {
