@@ -29,8 +29,8 @@ check: ## format, lints, docs, fast tests, simulator, schema drift: no engine, n
 
 test: ## everything the project can prove on this machine: check, both engines, the browser
 	@tests/lab/install gcc make
-	@! tests/lab/install --can || tests/lab/install iproute2
-	DSG_MUST_NETNS=$$(tests/lab/install --can && echo yes) $(MAKE) --no-print-directory check
+	@! tests/lab/install --can || tests/lab/install iproute2 systemd binutils
+	DSG_MUST_NETNS=$$(tests/lab/install --can && echo yes) DSG_MUST_SYSTEMD=$$(tests/lab/install --can && echo yes) $(MAKE) --no-print-directory check
 	$(MAKE) --no-print-directory build
 	@tests/lab/engines $(LAB) sh -c 'tests/lab/suite && tests/lab/browser'
 

@@ -26,6 +26,8 @@ pub struct Lab {
     kept: AtomicBool,
     /// The words that start a runner on another host, by the runner's name.
     hosts: BTreeMap<String, Vec<String>>,
+    /// Programs that are installed elsewhere than where they were built, by their name.
+    pub programs: BTreeMap<String, PathBuf>,
     /// Set for every program that is started from now on.
     pub environment: Vec<(String, String)>,
 }
@@ -68,6 +70,7 @@ impl Lab {
             options,
             kept: AtomicBool::new(false),
             hosts: BTreeMap::new(),
+            programs: BTreeMap::new(),
             environment: Vec::new(),
         };
         lab.start_server().await?;
@@ -80,7 +83,7 @@ impl Lab {
 
     /// `who` names its log, and the host where it runs.
     fn spawn(&self, name: &str, who: &str, arguments: &[String]) -> Result<Child> {
-        let program = program(name);
+        let program = self.programs.get(name).cloned().unwrap_or_else(|| program(name));
         let log = File::options().create(true).append(true).open(self.path(&format!("{who}.log")))?;
         let mut command = match self.hosts.get(who).and_then(|words| words.split_first()) {
             Some((first, rest)) => {

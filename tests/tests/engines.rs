@@ -9,6 +9,8 @@ mod rotation;
 mod service;
 #[path = "engines/sight.rs"]
 mod sight;
+#[path = "engines/upgrade.rs"]
+mod upgrade;
 
 use std::path::Path;
 
@@ -79,6 +81,22 @@ async fn docker_survives_crashes() -> Result<()> {
 async fn podman_survives_crashes() -> Result<()> {
     match engine("PODMAN") {
         Some(socket) => crashes(&socket).await,
+        None => Ok(()),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn docker_containers_live_through_an_upgrade() -> Result<()> {
+    match engine("DOCKER") {
+        Some(socket) => upgrade::containers_live_through_an_upgrade(&socket).await,
+        None => Ok(()),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn podman_containers_live_through_an_upgrade() -> Result<()> {
+    match engine("PODMAN") {
+        Some(socket) => upgrade::containers_live_through_an_upgrade(&socket).await,
         None => Ok(()),
     }
 }
