@@ -1,6 +1,8 @@
 //! The grid on real engines: one suite, run against Docker and against Podman, whichever `tests/lab/engines` could start.
 //!
 //! All jobs of one engine are submitted at once and then looked at one by one: starting containers is what costs time here.
+#[path = "engines/contained.rs"]
+mod contained;
 #[path = "engines/registry.rs"]
 mod registry;
 #[path = "engines/rotation.rs"]
@@ -97,6 +99,14 @@ async fn docker_containers_live_through_an_upgrade() -> Result<()> {
 async fn podman_containers_live_through_an_upgrade() -> Result<()> {
     match engine("PODMAN") {
         Some(socket) => upgrade::containers_live_through_an_upgrade(&socket).await,
+        None => Ok(()),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn docker_runs_a_runner_in_a_container() -> Result<()> {
+    match engine("DOCKER") {
+        Some(socket) => contained::a_runner_in_a_container_runs_jobs(&socket).await,
         None => Ok(()),
     }
 }
