@@ -106,9 +106,16 @@ async fn podman_containers_live_through_an_upgrade() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn docker_runs_a_runner_in_a_container() -> Result<()> {
     match engine("DOCKER") {
-        Some(socket) => contained::a_runner_in_a_container_runs_jobs(&socket).await,
+        Some(socket) => contained::a_runner_in_a_container_runs_jobs(&format!("docker -H {socket}"), &socket).await,
         None => Ok(()),
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn podman_runs_a_runner_in_a_container() -> Result<()> {
+    let Some(socket) = engine("PODMAN") else { return Ok(()) };
+    let command = std::env::var("DSG_TEST_PODMAN_COMMAND").context("DSG_TEST_PODMAN_COMMAND is not set")?;
+    contained::a_runner_in_a_container_runs_jobs(&command, &socket).await
 }
 
 #[tokio::test(flavor = "multi_thread")]

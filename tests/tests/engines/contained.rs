@@ -10,10 +10,12 @@ use super::{example, says_its_number, shell};
 
 const HUNGRY: &str = "chunks: {count: 1}\nscript: |\n  tail /dev/zero";
 
-pub async fn a_runner_in_a_container_runs_jobs(socket: &str) -> Result<()> {
+/// `engine`: the words of its command line.
+pub async fn a_runner_in_a_container_runs_jobs(engine: &str, socket: &str) -> Result<()> {
     let build = concat!(env!("CARGO_MANIFEST_DIR"), "/../images/build");
     let built = Command::new(build)
-        .args(["runner", "docker", "-H", socket])
+        .arg("runner")
+        .args(engine.split(' '))
         .env("DSG_RUNNER_PROGRAM", program("dsg-runner"))
         .status()?;
     ensure!(built.success(), "images/build runner ended with {built}");
@@ -24,7 +26,7 @@ pub async fn a_runner_in_a_container_runs_jobs(socket: &str) -> Result<()> {
     let token: CreatedToken = answer.error_for_status()?.json().await?;
     let state = lab.path("carl");
     std::fs::create_dir(&state)?;
-    let carl = Contained { socket, name: format!("dsg-test-carl-{}", std::process::id()) };
+    let carl = Contained { engine, socket, name: format!("dsg-test-carl-{}", std::process::id()) };
     let same = format!("{0}:{0}", state.display());
     carl.run(&same, &["--rm"], &["join", &lab.client.url, "--token", &token.secret, "--name", "carl", "--only"])?;
     carl.run(&same, &["-d", "--name", &carl.name], &["--cpus", "2", "--memory", "1GiB"])?;
@@ -42,7 +44,7 @@ pub async fn a_runner_in_a_container_runs_jobs(socket: &str) -> Result<()> {
     ensure!(lab.client.ended(hungry).await?.job.state == JobState::Failed);
     let chunk = lab.client.chunk_at(hungry, 0).await?;
     ensure!(chunk.chunk.reason == Some(EndReason::Oom), "{:?}", chunk.chunk);
-    carl.docker(&["stop", "--time", "15", &carl.name])?;
+    carl.tell(&["stop", "--time", "15", &carl.name])?;
     // At another path the engine mounts something else, or nothing: no chunk is to find that out.
     let other = format!("{}:/elsewhere", state.display());
     let said = carl.output(&other, &["--rm"], &["doctor", "--state", "/elsewhere", "-o", "json"])?;
@@ -55,6 +57,7 @@ pub async fn a_runner_in_a_container_runs_jobs(socket: &str) -> Result<()> {
 }
 
 struct Contained<'a> {
+    engine: &'a str,
     socket: &'a str,
     name: String,
 }
@@ -62,12 +65,17 @@ struct Contained<'a> {
 impl Contained<'_> {
     fn words(&self, state: &str, more: &[&str], arguments: &[&str]) -> Vec<String> {
         let socket = self.socket.trim_start_matches("unix://");
-        let mount = format!("{socket}:/run/docker.sock");
+        let mount = format!("{socket}:/run/engine.sock");
         let folder = state.rsplit(':').next().unwrap_or_default();
         let place = format!("DSG_RUNNER_STATE={folder}");
         let host = ["--network", "host", "--pid", "host", "--cgroupns", "host", "-v", "/sys/fs/cgroup:/sys/fs/cgroup"];
-        let mut words = vec!["run", "-v", &mount, "-v", state, "-e", &place];
+        let mut words =
+            vec!["run", "-v", &mount, "-v", state, "-e", &place, "-e", "DSG_RUNNER_ENGINE=unix:///run/engine.sock"];
         words.extend(host);
+        if self.engine.starts_with("podman") {
+            // Its own default may be more than the machine of a test may give.
+            words.extend(["--ulimit", "nofile=1024:1024", "--ulimit", "nproc=4096:4096"]);
+        }
         words.extend(more);
         words.push("dsg-runner:1");
         words.extend(arguments);
@@ -76,7 +84,7 @@ impl Contained<'_> {
 
     fn output(&self, state: &str, more: &[&str], arguments: &[&str]) -> Result<std::process::Output> {
         let words = self.words(state, more, arguments);
-        Ok(Command::new("docker").args(["-H", self.socket]).args(words).output()?)
+        Ok(self.command()?.args(words).output()?)
     }
 
     fn run(&self, state: &str, more: &[&str], arguments: &[&str]) -> Result<()> {
@@ -85,20 +93,27 @@ impl Contained<'_> {
         Ok(())
     }
 
-    fn docker(&self, words: &[&str]) -> Result<()> {
-        let said = Command::new("docker").args(["-H", self.socket]).args(words).output()?;
+    fn command(&self) -> Result<Command> {
+        let mut words = self.engine.split(' ');
+        let mut command = Command::new(words.next().context("no engine is named")?);
+        command.args(words);
+        Ok(command)
+    }
+
+    fn tell(&self, words: &[&str]) -> Result<()> {
+        let said = self.command()?.args(words).output()?;
         ensure!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
         Ok(())
     }
 
     fn logs(&self) -> String {
-        let said = Command::new("docker").args(["-H", self.socket, "logs", &self.name]).output();
+        let said = self.command().and_then(|mut command| Ok(command.args(["logs", &self.name]).output()?));
         said.map_or_else(|error| error.to_string(), |said| String::from_utf8_lossy(&said.stderr).into_owned())
     }
 }
 
 impl Drop for Contained<'_> {
     fn drop(&mut self) {
-        drop(self.docker(&["rm", "--force", &self.name]));
+        drop(self.tell(&["rm", "--force", &self.name]));
     }
 }
