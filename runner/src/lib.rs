@@ -85,6 +85,7 @@ pub async fn run(config: Config, engine: Arc<dyn Engine>, stop: CancellationToke
         progress: sender,
         transfers: Semaphore::new(TRANSFERS),
         patience,
+        loading: tokio::sync::Mutex::default(),
         usage: Usage::default(),
         load: load.clone(),
         policy,

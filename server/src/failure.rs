@@ -87,6 +87,7 @@ impl From<Refusal> for Failure {
             Refusal::UnknownJob(_)
             | Refusal::UnknownChunk(_)
             | Refusal::UnknownRunner(_)
+            | Refusal::UnknownImage(_)
             | Refusal::NotLoaded(_)
             | Refusal::ChunksNotLoaded(_) => Failure::not_found(detail),
             Refusal::HelloFirst => Failure::conflict("hello_first", detail),
@@ -102,6 +103,9 @@ impl From<Refusal> for Failure {
             Refusal::RanAgain(_) => Failure::conflict("ran_again", detail),
             Refusal::OutputsRemoved { .. } => Failure::conflict("outputs_removed", detail),
             Refusal::StillHolding(_) => Failure::conflict("still_holding", detail),
+            Refusal::ImageInUse { .. } => Failure::conflict("image_in_use", detail),
+            Refusal::TooManyImages(_) => Failure::conflict("too_many_images", detail),
+            Refusal::ImageName(_) => Failure::new(StatusCode::UNPROCESSABLE_ENTITY, "image_name", detail),
             Refusal::TooManyChunks(_) => Failure::new(StatusCode::UNPROCESSABLE_ENTITY, "too_many_chunks", detail),
         }
     }

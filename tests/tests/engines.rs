@@ -3,6 +3,8 @@
 //! All jobs of one engine are submitted at once and then looked at one by one: starting containers is what costs time here.
 #[path = "engines/contained.rs"]
 mod contained;
+#[path = "engines/pushed.rs"]
+mod pushed;
 #[path = "engines/registry.rs"]
 mod registry;
 #[path = "engines/rotation.rs"]
@@ -116,6 +118,21 @@ async fn podman_runs_a_runner_in_a_container() -> Result<()> {
     let Some(socket) = engine("PODMAN") else { return Ok(()) };
     let command = std::env::var("DSG_TEST_PODMAN_COMMAND").context("DSG_TEST_PODMAN_COMMAND is not set")?;
     contained::a_runner_in_a_container_runs_jobs(&command, &socket).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn docker_loads_what_was_pushed() -> Result<()> {
+    match engine("DOCKER") {
+        Some(socket) => pushed::an_image_goes_without_a_registry(&format!("docker -H {socket}"), &socket).await,
+        None => Ok(()),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn podman_loads_what_was_pushed() -> Result<()> {
+    let Some(socket) = engine("PODMAN") else { return Ok(()) };
+    let command = std::env::var("DSG_TEST_PODMAN_COMMAND").context("DSG_TEST_PODMAN_COMMAND is not set")?;
+    pushed::an_image_goes_without_a_registry(&command, &socket).await
 }
 
 #[tokio::test(flavor = "multi_thread")]

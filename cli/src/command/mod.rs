@@ -18,6 +18,7 @@ pub mod edit;
 pub mod evict;
 pub mod explain;
 pub mod fetch;
+pub mod image;
 pub mod jobs;
 pub mod limit;
 pub mod login;
@@ -101,6 +102,8 @@ pub enum Command {
     Queue(queue::Arguments),
     /// Show what owners of jobs use, used and may use
     Owners(owners::Arguments),
+    /// Bring images to the server without a registry
+    Image(image::Arguments),
     /// List runners
     Runners(runners::Arguments),
     /// Let a runner finish what it runs and take nothing new, and wait for it
@@ -147,6 +150,7 @@ impl Command {
             Command::Retry(arguments) => arguments.shown.format,
             Command::Delete(arguments) => arguments.shown.format,
             Command::Queue(arguments) => arguments.shown.format,
+            Command::Image(arguments) => arguments.format(),
             Command::Runners(arguments) => arguments.shown.format,
             Command::Drain(arguments) => arguments.shown.format,
             Command::Undrain(arguments) => arguments.shown.format,
@@ -232,6 +236,7 @@ async fn dispatch(command: Command, context: &Context) -> Result<Exit, Failure> 
         Command::Retry(arguments) => retry::run(arguments, context).await,
         Command::Delete(arguments) => delete::run(arguments, context).await,
         Command::Queue(arguments) => queue::run(arguments, context).await,
+        Command::Image(arguments) => image::run(arguments, context).await,
         Command::Runners(arguments) => runners::run(arguments, context).await,
         Command::Drain(arguments) => drain::run(arguments, context).await,
         Command::Undrain(arguments) => undrain::run(arguments, context).await,

@@ -55,23 +55,29 @@ pub async fn fetch(shared: &Shared, folder: &Folder, orders: &[InputOrder]) -> R
 }
 
 async fn fetch_one(shared: &Shared, input: &InputOrder, file: &InputFile, target: &Path) -> Result<(), Ended> {
+    let shown = if file.under.is_empty() { String::new() } else { format!(", file {:?}", file.under) };
+    fetch_blob(shared, &format!("input {}{shown}", input.name), (&file.sha256, file.size), target).await
+}
+
+/// Waits for a server that is away. `what` is told where it cannot be had.
+pub async fn fetch_blob(shared: &Shared, what: &str, blob: (&str, u64), target: &Path) -> Result<(), Ended> {
+    let (sha256, size) = blob;
     let mut failures = 0;
     loop {
-        let error = match shared.cache.place(&shared.link, &file.sha256, file.size, target).await {
+        let error = match shared.cache.place(&shared.link, sha256, size, target).await {
             Ok(()) => return Ok(()),
             Err(CacheError::Server { source, .. }) if source.passes() => {
-                tracing::debug!(input = input.name, %source, "cannot fetch an input; it is tried again");
+                tracing::debug!(what, %source, "cannot be fetched; it is tried again");
                 tokio::time::sleep(shared.patience.after(failures)).await;
                 failures += 1;
                 continue;
             }
-            Err(CacheError::Disk { source, .. }) => disk("store an input", &source),
+            Err(CacheError::Disk { source, .. }) => disk("store what was fetched", &source),
             Err(error @ (CacheError::Name(_) | CacheError::Server { .. } | CacheError::Content { .. })) => {
                 Ended::before_start(EndReason::InputMissing, error.to_string())
             }
         };
-        let shown = if file.under.is_empty() { String::new() } else { format!(", file {:?}", file.under) };
-        return Err(Ended { message: format!("input {}{shown}: {}", input.name, error.message), ..error });
+        return Err(Ended { message: format!("{what}: {}", error.message), ..error });
     }
 }
 

@@ -14,7 +14,7 @@ use super::sweep::Sweep;
 use super::tap::Log;
 use super::verdict::{Uprooted, verdict};
 use super::watch::{Over, Watch};
-use super::{Halt, Shared, Wish, allowed, disk, failed, halted, inputs, outputs, prepare};
+use super::{Halt, Shared, Wish, allowed, disk, failed, halted, inputs, outputs, prepare, pushed};
 use crate::container::{Piece, State};
 use crate::now_ms;
 use crate::spool::{Folder, Started};
@@ -144,8 +144,18 @@ impl Life {
         let attempt = self.order.attempt;
         let progress = self.shared.progress.clone();
         let note = move |note: String| drop(progress.send((attempt, Phase::Preparing { note })));
+        let (shared, order) = (&self.shared, &self.order);
+        let image = async {
+            match &order.pushed {
+                Some(pushed) => {
+                    let folder = self.folder.part("image").map_err(|error| disk("keep an image", &error))?;
+                    pushed::present(shared, &folder, (&order.image, pushed), &note).await
+                }
+                None => shared.engine.image(&order.image, order.pull_policy, &note).await.map_err(failed),
+            }
+        };
         tokio::select! {
-            image = self.shared.engine.image(&self.order.image, self.order.pull_policy, &note) => image.map_err(failed),
+            image = image => image,
             reason = halted(&mut self.halt) => Err(stopped_early(reason)),
         }
     }
@@ -315,6 +325,7 @@ pub mod tests {
             number: 1,
             job_name: "test".to_owned(),
             image: "pretend/image".to_owned(),
+            pushed: None,
             pull_policy: PullPolicy::Missing,
             entrypoint: None,
             command: Vec::new(),

@@ -1,5 +1,6 @@
 //! One attempt, from its order to its end: one tokio task each, driven by [`Life`].
 mod adopt;
+mod archive;
 mod disk;
 mod freezer;
 mod inputs;
@@ -8,6 +9,7 @@ mod meter;
 mod outputs;
 mod place;
 mod prepare;
+mod pushed;
 mod ship;
 mod sweep;
 mod tap;
@@ -46,6 +48,8 @@ pub struct Shared {
     /// How many batches and blob pieces are in memory at a time.
     pub transfers: Semaphore,
     pub patience: Patience,
+    /// Whose turn it is to load an image from the server.
+    pub loading: tokio::sync::Mutex<()>,
     pub usage: Usage,
     /// What the host does now, its GPUs among it.
     pub load: LoadSource,

@@ -9,6 +9,7 @@ mod watch;
 
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::path::Path;
 use std::pin::Pin;
 
 use bytes::Bytes;
@@ -76,7 +77,7 @@ pub struct Bind {
 }
 
 impl Bind {
-    pub fn read_only(host: &std::path::Path, container: &str) -> Bind {
+    pub fn read_only(host: &Path, container: &str) -> Bind {
         let host = host.to_string_lossy().into_owned();
         Bind { host, container: container.to_owned(), write: false, named: false }
     }
@@ -142,6 +143,8 @@ pub trait Engine: Send + Sync {
     ) -> Answer<'a, String>;
     /// Loads an image from a `docker save` archive and gives its id.
     fn load_image(&self, archive: Vec<u8>) -> Answer<'_, String>;
+    /// The same from a file of this host, and under this name from then on. What it is called inside must not count.
+    fn load_file<'a>(&'a self, archive: &'a Path, name: &'a str) -> Answer<'a, String>;
     /// Creates, or finds the container of that name if the same attempt made it before. Gives its id.
     fn create<'a>(&'a self, plan: &'a ContainerPlan) -> Answer<'a, String>;
     /// Opens the output before start; pieces arrive until the container ends. The channel closes with the stream.

@@ -3,6 +3,7 @@ use std::path::Path;
 
 use dsg_schemas::policy::{Asked, MountNeed};
 use dsg_schemas::reason::EndReason;
+use dsg_schemas::spec::pushed_name;
 use dsg_schemas::wire::{Ended, StartOrder};
 
 use super::LocalPolicy;
@@ -70,6 +71,10 @@ impl LocalPolicy {
             disk_bytes: limits.disk_bytes,
             run_ms: order.timeouts.run_ms,
         };
+        // An image of the server's own must not pass for one that the owner trusts by its name.
+        if order.pushed.is_some() && pushed_name(&order.image).is_none() {
+            return Some(format!("takes no image from the server under the name {:?}", order.image));
+        }
         if order.image.is_empty() {
             return Some("was given no image".to_owned());
         }
@@ -133,7 +138,11 @@ mod tests {
         let mut plan = ContainerPlan::default();
         policy.apply(&good(), &mut plan).expect("within the policy");
         assert_eq!(plan.binds[0].container, "/data");
-        let forged: [(Forge, &str); 17] = [
+        let forged: [(Forge, &str); 18] = [
+            (
+                |order| order.pushed = Some(dsg_schemas::api::Upload { size: 1, sha256: "0".repeat(64) }),
+                "its runner takes no image from the server under the name",
+            ),
             (
                 |order| order.image = "docker.io/evil/miner".to_owned(),
                 "its runner does not allow this image, only pretend/*",

@@ -243,6 +243,7 @@ pub fn order(attempt: u64, command: &[&str]) -> StartOrder {
         number: 1,
         job_name: "test".to_owned(),
         image: "pretend/image".to_owned(),
+        pushed: None,
         pull_policy: PullPolicy::Missing,
         entrypoint: None,
         command: command.iter().map(|word| (*word).to_owned()).collect(),

@@ -2,6 +2,7 @@
 //! to misbehave.
 mod ends;
 mod fake;
+mod images;
 mod join;
 mod lies;
 mod life;

@@ -40,6 +40,16 @@ pub enum Act {
     Delete {
         job: JobId,
     },
+    /// Let job files name an image whose archive was uploaded before, as `dsg/NAME:TAG`.
+    PushImage {
+        name: String,
+        sha256: String,
+        size: u64,
+    },
+    /// Forget such an image; refused while an open job uses it.
+    RemoveImage {
+        name: String,
+    },
     /// Finish what runs, take nothing new. Survives restarts of both.
     Drain {
         runner: RunnerId,

@@ -4,6 +4,7 @@
 //! [`Problem`] (RFC 9457, `application/problem+json`).
 pub mod act;
 pub mod blob;
+pub mod image;
 pub mod job;
 pub mod log;
 pub mod page;
@@ -13,6 +14,7 @@ pub mod token;
 
 pub use act::*;
 pub use blob::*;
+pub use image::*;
 pub use job::*;
 pub use log::*;
 pub use page::*;

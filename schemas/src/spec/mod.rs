@@ -19,6 +19,7 @@ mod params;
 mod parse;
 mod plan;
 mod problem;
+mod pushed;
 mod reference;
 mod rules;
 mod schema;
@@ -31,6 +32,7 @@ pub use keys::key_table;
 pub use order::{Gathered, Given};
 pub use plan::{Plan, PlanError};
 pub use problem::{Rule, did_you_mean};
+pub use pushed::{may_be_pushed, pushed_name};
 pub use rules::is_name;
 pub use schema::schema;
 

@@ -87,6 +87,7 @@ impl Plan {
             number,
             job_name: self.job.name.clone(),
             image: part.image.to_owned(),
+            pushed: super::pushed_name(part.image).and_then(|name| self.images.get(&name).cloned()),
             pull_policy: self.job.pull_policy,
             entrypoint: part.entrypoint.map(fill),
             command: part.command.map(fill).unwrap_or_default(),

@@ -23,6 +23,8 @@ pub struct Plan {
     pub items: u64,
     /// The uploads that the job uses.
     pub uploads: Uploads,
+    /// The images of the job that people brought to the server, by their whole names, as they were at submit.
+    pub images: Uploads,
     pub warnings: Vec<String>,
     pub(super) split: Split,
     /// Absent between [`Plan::from_bytes`] and [`Plan::attach_table`], where there is a table.
@@ -40,6 +42,8 @@ struct Stored {
     params: BTreeMap<String, Value>,
     split: Split,
     uploads: Uploads,
+    #[serde(default, skip_serializing_if = "Uploads::is_empty")]
+    images: Uploads,
     #[serde(default)]
     warnings: Vec<String>,
     #[serde(default)]
@@ -84,6 +88,7 @@ impl Plan {
             chunks: split.chunks,
             items: split.items,
             uploads,
+            images: Uploads::new(),
             warnings,
             split,
             source,
@@ -101,6 +106,7 @@ impl Plan {
             params: self.params.clone(),
             split: self.split,
             uploads: self.uploads.clone(),
+            images: self.images.clone(),
             warnings: self.warnings.clone(),
             table_sha256: self.table_sha256.clone(),
             seed: (self.seed != seed::base(&self.text, &self.params)).then_some(self.seed),
@@ -119,7 +125,7 @@ impl Plan {
             return Err(PlanError::Version(version));
         }
         let stored: Stored = serde_json::from_slice(bytes).map_err(PlanError::Unreadable)?;
-        let Stored { version: _, text, job, params, split, uploads, warnings, table_sha256, seed } = stored;
+        let Stored { version: _, text, job, params, split, uploads, images, warnings, table_sha256, seed } = stored;
         let source = expand::reopen(&job.chunks);
         let seed = seed.unwrap_or_else(|| seed::base(&text, &params));
         Ok(Plan {
@@ -129,6 +135,7 @@ impl Plan {
             chunks: split.chunks,
             items: split.items,
             uploads,
+            images,
             warnings,
             split,
             source,

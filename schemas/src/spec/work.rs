@@ -26,6 +26,7 @@ impl Plan {
     pub fn does_the_same_as(&self, other: &Plan) -> bool {
         let same_sources = self.split == other.split
             && self.uploads == other.uploads
+            && self.images == other.images
             && self.table_sha256() == other.table_sha256()
             && self.params == other.params;
         same_sources && self.work() == other.work()

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::api::Upload;
 use crate::ids::{AttemptId, ChunkId};
 use crate::reason::EndReason;
 use crate::spec::PullPolicy;
@@ -38,6 +39,9 @@ pub struct StartOrder {
     pub number: u32,
     pub job_name: String,
     pub image: String,
+    /// The archive to load it from, where somebody brought it to the server.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pushed: Option<Upload>,
     pub pull_policy: PullPolicy,
     pub entrypoint: Option<Vec<String>>,
     /// Empty: the image's own.

@@ -195,6 +195,16 @@ pub enum Refusal {
     OutputsRemoved { job: JobId, why: String },
     #[error("runner {0} still holds work; drain it and wait, or remove it by force")]
     StillHolding(RunnerId),
+    #[error(
+        "{0:?} cannot be the name of an image: dsg/ and small letters, digits and . _ -, with a tag, as in dsg/fit:1"
+    )]
+    ImageName(String),
+    #[error("there is no image {0}; `dsg image ls` shows those that there are")]
+    UnknownImage(String),
+    #[error("job {job} uses image {name} and has not ended; wait for it, or cancel it")]
+    ImageInUse { name: String, job: JobId },
+    #[error("there are {0} images already; remove some first")]
+    TooManyImages(usize),
     #[error("the job has {0} chunks; at most {max} are taken", max = dsg_schemas::limits::CHUNKS_PER_JOB)]
     TooManyChunks(u64),
 }

@@ -8,7 +8,7 @@ use crate::attempt::Live;
 use crate::event::{Answer, Effects, Event, GatherTurn, Millis, Refusal};
 use crate::job::{Job, Stage, state_of};
 use crate::queue::Queue;
-use crate::row::{Key, Meta, Row};
+use crate::row::{ImageRow, Key, Meta, Row};
 use crate::runner::{Lease, Runner};
 
 #[derive(Default)]
@@ -22,6 +22,8 @@ pub struct Grid {
     /// Attempts that a runner holds or may hold.
     pub(crate) attempts: BTreeMap<AttemptId, Live>,
     pub(crate) requests: Requests,
+    /// Those that people brought, by their whole names.
+    pub(crate) images: BTreeMap<String, ImageRow>,
     pub(crate) lease: Lease,
     // Below: indexes that follow from the above and are proved by `check`.
     pub(crate) queue: Queue,
@@ -54,6 +56,7 @@ pub(crate) enum Timer {
 pub(crate) struct Changes {
     pub meta: bool,
     pub owners: bool,
+    pub images: bool,
     pub jobs: BTreeSet<JobId>,
     pub blocks: BTreeSet<(JobId, StageIndex, u32)>,
     pub chunks: BTreeSet<ChunkId>,
@@ -99,15 +102,35 @@ impl Grid {
         answer
     }
 
+    /// The images that people brought, by their whole names.
+    pub fn images(&self) -> &BTreeMap<String, ImageRow> {
+        &self.images
+    }
+
     /// Turns what changed into rows, each once however often it changed.
     fn write_out(&mut self, effects: &mut Effects) {
-        let Changes { meta, owners, jobs, blocks, chunks, runners, rows, removed_jobs, visited, cold, work_available } =
-            std::mem::take(&mut self.changes);
+        let Changes {
+            meta,
+            owners,
+            images,
+            jobs,
+            blocks,
+            chunks,
+            runners,
+            rows,
+            removed_jobs,
+            visited,
+            cold,
+            work_available,
+        } = std::mem::take(&mut self.changes);
         if meta {
             effects.rows.insert(Key::Meta, Some(Row::Meta(self.meta.clone())));
         }
         if owners {
             effects.rows.insert(Key::Owners, Some(Row::Owners(self.queue.shares_mut().rows())));
+        }
+        if images {
+            effects.rows.insert(Key::Images, Some(Row::Images(self.images.clone())));
         }
         effects.rows.extend(rows);
         for id in jobs.iter().filter_map(|id| self.jobs.get(id)) {
@@ -207,7 +230,7 @@ fn belongs_to(job: JobId, key: &Key, row: Option<&Row>) -> bool {
         Key::Job(id) | Key::Spec(id) | Key::Block(id, _, _) => *id == job,
         Key::Chunk(chunk) => chunk.job == job,
         Key::Attempt(_) => matches!(row, Some(Row::Attempt(row)) if row.chunk.job == job),
-        Key::Meta | Key::Owners | Key::Runner(_) => false,
+        Key::Meta | Key::Owners | Key::Images | Key::Runner(_) => false,
     }
 }
 

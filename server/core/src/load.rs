@@ -36,6 +36,7 @@ pub enum LoadError {
 struct Rows {
     meta: Option<Meta>,
     owners: BTreeMap<String, OwnerRow>,
+    images: BTreeMap<String, crate::row::ImageRow>,
     jobs: Vec<JobRow>,
     runners: Vec<crate::row::RunnerRow>,
     blocks: BTreeMap<(JobId, StageIndex, u32), Arc<[u8]>>,
@@ -50,6 +51,7 @@ impl Grid {
         let mut rows = sort(rows)?;
         let mut grid = Grid { meta: rows.meta.take().unwrap_or_default(), ..Grid::default() };
         grid.queue.shares_mut().load(now, std::mem::take(&mut rows.owners));
+        grid.images = std::mem::take(&mut rows.images);
         grid.next_session = grid.meta.next_session;
         for mut row in std::mem::take(&mut rows.runners) {
             if planted(Bug::SicknessForgotten) {
@@ -234,6 +236,7 @@ fn sort(given: impl IntoIterator<Item = (Key, Row)>) -> Result<Rows, LoadError> 
         match (key, row) {
             (Key::Meta, Row::Meta(row)) => rows.meta = Some(row),
             (Key::Owners, Row::Owners(row)) => rows.owners = row,
+            (Key::Images, Row::Images(row)) => rows.images = row,
             (Key::Job(_), Row::Job(row)) => rows.jobs.push(*row),
             (Key::Spec(_), Row::Spec(_)) => {}
             (Key::Block(job, stage, number), Row::Block(block)) => {

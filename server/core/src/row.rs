@@ -18,6 +18,7 @@ pub const BLOCK: u32 = 4096;
 pub enum Key {
     Meta,
     Owners,
+    Images,
     Job(JobId),
     /// The job as the shell keeps it (spec text, spec, items).
     Spec(JobId),
@@ -34,6 +35,8 @@ pub enum Row {
     Meta(Meta),
     /// By name; of those of whom something is to be remembered.
     Owners(BTreeMap<String, OwnerRow>),
+    /// By name; those that people brought.
+    Images(BTreeMap<String, ImageRow>),
     Job(Box<JobRow>),
     Spec(Arc<[u8]>),
     Block(Arc<[u8]>),
@@ -50,6 +53,16 @@ pub struct Meta {
     pub next_attempt: u64,
     /// Sessions are minted above this; persisted in steps, so that none is used twice.
     pub next_session: u64,
+}
+
+/// An image that somebody brought to the server.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImageRow {
+    /// Of its archive, which is a blob.
+    pub sha256: String,
+    pub size: u64,
+    pub by: String,
+    pub at_ms: u64,
 }
 
 /// An owner of jobs: what they used, and what they may use at once.
@@ -365,6 +378,7 @@ pub fn latest_ms<'r>(rows: impl IntoIterator<Item = &'r Row>) -> u64 {
         Row::Attempt(row) => [Some(row.leased_ms), row.started_ms, row.ended_ms, None],
         Row::Runner(row) => [Some(row.joined_ms), Some(row.sick.since_ms), None, None],
         Row::Owners(rows) => [rows.values().map(|row| row.at_ms).max(), None, None, None],
+        Row::Images(rows) => [rows.values().map(|row| row.at_ms).max(), None, None, None],
         Row::Meta(_) | Row::Spec(_) | Row::Block(_) => [None; 4],
     };
     rows.into_iter().flat_map(of_row).flatten().max().unwrap_or(0)

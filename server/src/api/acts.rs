@@ -4,6 +4,7 @@ use dsg_core::event::{self, Answer, Event};
 use dsg_schemas::api::{Act, Acted, Retries, Role};
 use dsg_schemas::ids::JobId;
 
+use super::images;
 use super::tokens::NAME_CHARS;
 use crate::app::{App, Shared};
 use crate::auth::Caller;
@@ -40,6 +41,11 @@ pub async fn perform(app: &Shared, caller: Caller, act: Act) -> Reply<Acted> {
                 return Err(Failure::bad_request(format!("{stray} is no chunk of job {job}; nothing was retried")));
             }
         }
+        Act::PushImage { name, sha256, size } => {
+            images::may_change(app, &caller, name).await?;
+            images::is_there(app, sha256, *size)?;
+        }
+        Act::RemoveImage { name } => images::may_change(app, &caller, name).await?,
         Act::Drain { .. }
         | Act::Undrain { .. }
         | Act::Pause { .. }

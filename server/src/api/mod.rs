@@ -3,6 +3,7 @@ pub mod acts;
 pub mod blobs;
 pub mod chunks;
 pub mod events;
+pub mod images;
 pub mod jobs;
 pub mod login;
 pub mod logs;

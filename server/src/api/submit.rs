@@ -10,7 +10,7 @@ use dsg_schemas::ids::JobId;
 use dsg_schemas::spec::{self, Plan, Sources};
 use http::StatusCode;
 
-use super::acts;
+use super::{acts, images};
 use crate::app::{App, Shared};
 use crate::auth::Caller;
 use crate::blobs::BlobStore;
@@ -134,7 +134,8 @@ async fn plan(app: &Shared, submit: Submit) -> Reply<Arc<Plan>> {
         let read = |path: &str| content(&blobs, &uploads, path);
         spec::check(&spec, &set, &Sources { uploads: &uploads, read: &read }).map(Arc::new).map_err(Failure::spec)
     };
-    app.blocking("check a job file", work).await
+    let plan = app.blocking("check a job file", work).await?;
+    images::pinned(app, plan).await
 }
 
 fn content(blobs: &BlobStore, uploads: &Uploads, path: &str) -> std::io::Result<Vec<u8>> {

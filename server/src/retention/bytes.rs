@@ -110,7 +110,7 @@ fn sweep(blobs: &BlobStore, spoken: &Spoken, removed_for: Duration) -> Reply<Swe
     Ok(swept)
 }
 
-/// Every blob that a row refers to: uploads and tables of jobs, outputs of attempts, gathered files; less what rules took.
+/// Every blob that a row refers to: uploads, tables and images of jobs, images that people brought, outputs of attempts, gathered files; less what rules took.
 pub fn spoken(rows: &Reader<'_>) -> Result<Spoken, StoreError> {
     let mut spoken = Spoken::default();
     let mut jobs = Vec::new();
@@ -126,8 +126,10 @@ pub fn spoken(rows: &Reader<'_>) -> Result<Spoken, StoreError> {
     for job in jobs {
         let Some(plan) = rows.spec(job)?.and_then(|bytes| Plan::from_bytes(&bytes).ok()) else { continue };
         spoken.kept.extend(plan.uploads.values().filter_map(|upload| hash(&upload.sha256)));
+        spoken.kept.extend(plan.images.values().filter_map(|image| hash(&image.sha256)));
         spoken.kept.extend(plan.table_sha256().into_iter().filter_map(hash));
     }
+    spoken.kept.extend(rows.images()?.values().filter_map(|image| hash(&image.sha256)));
     rows.attempts(|attempt| {
         let gone = marks.get(&attempt.chunk.job).is_some_and(|removed| removed.took(attempt.id));
         let to = if gone { &mut spoken.removed } else { &mut spoken.kept };

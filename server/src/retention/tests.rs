@@ -61,3 +61,38 @@ async fn everything_that_a_row_speaks_of_is_kept() {
     assert!(there(&output) && !there(&stray));
     server.stop().await;
 }
+
+/// An archive stays while its name means it, and while a job keeps it.
+#[tokio::test]
+async fn images_stay_for_their_names_and_for_the_jobs_that_keep_them() {
+    use dsg_schemas::api;
+    let data = tempfile::tempdir().expect("a directory");
+    let server = crate::start(Config::local(data.path())).await.expect("a server");
+    let caller = || crate::auth::Caller { name: "mara".into(), role: api::Role::Submitter, runner: None, token: None };
+    let app = server.app.clone();
+    let push = async |text: &str, name: &str| {
+        let (hash, size) = app.blobs.write(text.as_bytes()).expect("stored");
+        let act = api::Act::PushImage { name: name.to_owned(), sha256: hash.to_string(), size };
+        crate::api::acts::perform(&app, caller(), act).await.expect("pushed");
+        hash.0
+    };
+    let first = push("first", "dsg/fit:1").await;
+    let spec = "name: n\nimage: dsg/fit:1\ncommand: [c]\nchunks: {count: 1}\n".to_owned();
+    let submit = Submit { spec, ..Submit::default() };
+    crate::api::submit::submitted(&app, &caller(), submit).await.expect("a job");
+    let second = push("second", "dsg/fit:1").await;
+    let removed = push("removed", "dsg/old:1").await;
+    let act = api::Act::RemoveImage { name: "dsg/old:1".to_owned() };
+    crate::api::acts::perform(&app, caller(), act).await.expect("removed");
+    let act = api::Act::PushImage { name: "dsg/none:1".to_owned(), sha256: "0".repeat(64), size: 1 };
+    assert!(crate::api::acts::perform(&app, caller(), act).await.is_err(), "its archive was never sent");
+    let other = crate::auth::Caller { name: "otto".into(), ..caller() };
+    let act = api::Act::RemoveImage { name: "dsg/fit:1".to_owned() };
+    assert!(crate::api::acts::perform(&app, other, act).await.is_err(), "it is somebody else's");
+    server.stop().await;
+
+    let server = crate::start(Config::local(data.path())).await.expect("a server");
+    let keep = server.app.store.read(spoken).expect("read").kept;
+    assert!(keep.contains(&first) && keep.contains(&second) && !keep.contains(&removed));
+    server.stop().await;
+}

@@ -1,8 +1,8 @@
 //! The table. A route that is not here does not exist.
 use dsg_schemas::api::{
     Act, Acted, BlobHave, Checked, ChunkDetail, ChunkView, CreateToken, CreatedToken, EditJob, Edited, Explanation,
-    JobDetail, JobView, LogPage, LoginLink, Overview, OwnerView, Page, QueueEntry, Role, RunnerView, Submit, Submitted,
-    TokenView, Whoami,
+    ImageView, JobDetail, JobView, LogPage, LoginLink, Overview, OwnerView, Page, QueueEntry, Role, RunnerView, Submit,
+    Submitted, TokenView, Whoami,
 };
 use dsg_schemas::limits;
 use dsg_schemas::wire::log::LogAnswer;
@@ -10,7 +10,7 @@ use dsg_schemas::wire::{HelloAnswer, HelloRequest, JoinAnswer, JoinRequest, Sync
 use http::Method;
 
 use super::Route;
-use crate::api::{acts, blobs, chunks, events, jobs, login, logs, overview, runners, submit, sync, tokens};
+use crate::api::{acts, blobs, chunks, events, images, jobs, login, logs, overview, runners, submit, sync, tokens};
 use crate::gather::manifest;
 use crate::pages;
 use crate::web::Access;
@@ -67,6 +67,8 @@ fn looking() -> Vec<Route> {
             .answers::<Page<QueueEntry>>(),
         get("/api/v1/owners", VIEWER, "What owners use, used and may use; who comes next first", overview::owners)
             .answers::<Vec<OwnerView>>(),
+        get("/api/v1/images", VIEWER, "Images that people brought without a registry", images::list)
+            .answers::<Vec<ImageView>>(),
         get("/api/v1/runners", VIEWER, "Runners", overview::runners)
             .query(&["state", "text", "cursor", "limit"])
             .answers::<Page<RunnerView>>(),
@@ -102,9 +104,14 @@ fn doing() -> Vec<Route> {
         )
         .takes::<EditJob>()
         .answers::<Edited>(),
-        post("/api/v1/acts", SUBMITTER, "Cancel, hold, release, limit, retry, delete; drain, pause, evict", acts::act)
-            .takes::<Act>()
-            .answers::<Acted>(),
+        post(
+            "/api/v1/acts",
+            SUBMITTER,
+            "Cancel, hold, release, limit, retry, delete; drain, pause, evict; bring and remove images",
+            acts::act,
+        )
+        .takes::<Act>()
+        .answers::<Acted>(),
         post("/api/v1/login-links", VIEWER, "A link that logs a browser in as the caller, once", tokens::link)
             .answers::<LoginLink>(),
         get("/api/v1/tokens", ADMIN, "Tokens, without their secrets", tokens::list)

@@ -1,9 +1,10 @@
 //! Reading: short transactions that see one commit and never block the writer. Call them where blocking is allowed.
 use std::borrow::Borrow;
+use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::ops::RangeInclusive;
 
-use dsg_core::row::{AttemptRow, BLOCK, ChunkRow, JobRow, Key, Row, RunnerRow};
+use dsg_core::row::{AttemptRow, BLOCK, ChunkRow, ImageRow, JobRow, Key, Row, RunnerRow};
 use dsg_schemas::api::ChunkState;
 use dsg_schemas::ids::{AttemptId, ChunkId, GATHER, JobId, MAIN, RunnerId, StageIndex};
 use redb::{ReadTransaction, ReadableDatabase};
@@ -11,8 +12,8 @@ use serde::de::DeserializeOwned;
 
 use super::checked::{Checked, Payload};
 use super::tables::{
-    ATTEMPTS, AUTH, BLOCKS, CHUNKS, Definition, JOBS, META, META_COUNTERS, META_GRID, META_OWNERS, RUNNERS, SPECS,
-    Triple, decode,
+    ATTEMPTS, AUTH, BLOCKS, CHUNKS, Definition, JOBS, META, META_COUNTERS, META_GRID, META_IMAGES, META_OWNERS,
+    RUNNERS, SPECS, Triple, decode,
 };
 use super::{Store, StoreError};
 
@@ -155,7 +156,7 @@ impl Reader<'_> {
     /// What the core is loaded from: counters, all runners and jobs, and of the jobs that have not ended what is not through.
     pub fn live_rows(&self) -> Result<Vec<(Key, Row)>, StoreError> {
         let mut rows = Vec::new();
-        for (key, name) in [(Key::Meta, META_COUNTERS), (Key::Owners, META_OWNERS)] {
+        for (key, name) in [(Key::Meta, META_COUNTERS), (Key::Owners, META_OWNERS), (Key::Images, META_IMAGES)] {
             let Some(bytes) = self.get(&self.table(META)?, name)? else { continue };
             rows.push((key, row(key, bytes.bytes())?));
         }
@@ -175,6 +176,15 @@ impl Reader<'_> {
             rows.push((Key::Job(id), Row::Job(Box::new(job))));
         }
         Ok(rows)
+    }
+
+    /// Images that people brought, by their names.
+    pub fn images(&self) -> Result<BTreeMap<String, ImageRow>, StoreError> {
+        let Some(bytes) = self.get(&self.table(META)?, META_IMAGES)? else { return Ok(BTreeMap::new()) };
+        match row(Key::Images, bytes.bytes())? {
+            Row::Images(images) => Ok(images),
+            _ => Ok(BTreeMap::new()),
+        }
     }
 
     /// An ended job, for the core to take it up again.

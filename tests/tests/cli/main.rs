@@ -4,6 +4,7 @@ mod doctor;
 mod edit;
 mod end;
 mod first_start;
+mod images;
 mod jobs;
 mod looking;
 mod policies;

@@ -1,16 +1,21 @@
 //! Making an image present. A pull runs by itself: Docker cancels one whose caller goes away, and others may wait for it.
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bollard::Docker;
-use bollard::body_full;
-use bollard::query_parameters::{CreateImageOptionsBuilder, ImportImageOptionsBuilder};
+use bollard::models::BuildInfo;
+use bollard::query_parameters::{
+    CreateImageOptionsBuilder, ImportImageOptions, ImportImageOptionsBuilder, TagImageOptionsBuilder,
+};
+use bollard::{body_full, body_try_stream};
 use dsg_schemas::reason::EndReason;
 use dsg_schemas::spec::PullPolicy;
-use futures_util::StreamExt;
+use futures_util::{Stream, StreamExt};
 use serde_json::Value;
 use tokio::sync::watch;
+use tokio_util::io::ReaderStream;
 
 use super::DockerEngine;
 use super::failure::{Trouble, pull_reason};
@@ -20,6 +25,9 @@ use crate::container::Failure;
 /// A pull that says nothing for this long is dead. One layer of many gigabytes still reports its bytes.
 const PULL_SILENCE: Duration = Duration::from_secs(600);
 const LOAD: Duration = Duration::from_secs(600);
+/// For tens of gigabytes on a slow disk.
+const LOAD_FILE: Duration = Duration::from_secs(3 * 3600);
+const PIECE: usize = 256 << 10;
 
 /// A pull under way: what it does now, or how it ended.
 pub(super) type Pull = watch::Receiver<Progress>;
@@ -138,10 +146,35 @@ impl DockerEngine {
 
     /// Loads a `docker save` archive and gives the id of the image in it.
     pub(super) async fn load(&self, archive: Vec<u8>) -> Result<String, Failure> {
+        let answers = self.long.import_image(import(), body_full(archive.into()), None);
+        self.loaded(answers, LOAD).await
+    }
+
+    /// In pieces, whatever its size.
+    pub(super) async fn load_as(&self, archive: &Path, name: &str) -> Result<String, Failure> {
+        let opened = tokio::fs::File::open(archive).await;
+        let file = opened.map_err(|error| Failure {
+            reason: EndReason::DiskFull,
+            message: format!("failed to open {}: {error}", archive.display()),
+            engine_gone: false,
+        })?;
+        let body = body_try_stream(ReaderStream::with_capacity(file, PIECE));
+        let id = self.loaded(self.long.import_image(import(), body, None), LOAD_FILE).await?;
+        let (repository, tag) = parts(name);
+        let options = TagImageOptionsBuilder::default().repo(repository).tag(tag).build();
+        let tagged = self.deadline(self.short.tag_image(&id, Some(options))).await;
+        tagged.map_err(|trouble| trouble.failed(&format!("name an image {name}")))?;
+        Ok(id)
+    }
+
+    async fn loaded(
+        &self,
+        answers: impl Stream<Item = Result<BuildInfo, bollard::errors::Error>> + Send,
+        within: Duration,
+    ) -> Result<String, Failure> {
         let attempted = "load an image archive";
         let read = async {
-            let options = ImportImageOptionsBuilder::default().build();
-            let mut answers = Box::pin(self.long.import_image(options, body_full(archive.into()), None));
+            let mut answers = Box::pin(answers);
             let mut said = String::new();
             while let Some(answer) = answers.next().await {
                 said.push_str(answer.map_err(Trouble::from)?.stream.as_deref().unwrap_or_default());
@@ -150,9 +183,13 @@ impl DockerEngine {
             self.image_id(name).await
         };
         let silent = |_| Trouble::Silent("no answer in time".to_owned());
-        let loaded = tokio::time::timeout(LOAD, read).await.map_err(silent).and_then(|loaded| loaded);
+        let loaded = tokio::time::timeout(within, read).await.map_err(silent).and_then(|loaded| loaded);
         loaded.map_err(|trouble| trouble.failed(attempted))
     }
+}
+
+fn import() -> ImportImageOptions {
+    ImportImageOptionsBuilder::default().build()
 }
 
 async fn run_pull(

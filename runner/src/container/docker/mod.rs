@@ -19,7 +19,7 @@ mod state;
 mod streams;
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::sync::{Arc, Mutex};
@@ -89,6 +89,10 @@ impl Engine for DockerEngine {
 
     fn load_image(&self, archive: Vec<u8>) -> Answer<'_, String> {
         Box::pin(self.load(archive))
+    }
+
+    fn load_file<'a>(&'a self, archive: &'a Path, name: &'a str) -> Answer<'a, String> {
+        Box::pin(self.load_as(archive, name))
     }
 
     fn create<'a>(&'a self, plan: &'a ContainerPlan) -> Answer<'a, String> {

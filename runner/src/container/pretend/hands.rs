@@ -59,6 +59,11 @@ impl PretendEngine {
         self.changed();
     }
 
+    /// Names of images that were loaded from files, in their order.
+    pub fn loaded(&self) -> Vec<String> {
+        self.inner.loaded.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// The plan of a container, to look at in a test.
     pub fn plan(&self, name: &str) -> Option<ContainerPlan> {
         self.containers().get(name).map(|container| container.plan.clone())

@@ -46,7 +46,7 @@ pub struct Job {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub params: BTreeMap<String, Param>,
 
-    /// The container image, as `docker pull` would take it.
+    /// The container image, as `docker pull` would take it; `dsg/NAME:TAG` is one that `dsg image push` brought to the server.
     pub image: String,
     /// When to pull the image.
     #[serde(default)]

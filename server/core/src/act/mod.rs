@@ -5,6 +5,7 @@ mod edit;
 mod expire;
 mod halt;
 mod hold;
+mod image;
 mod limit;
 mod retry;
 mod runners;
@@ -30,6 +31,8 @@ impl Grid {
             PersonsAct::Retry { job, which } => self.retry(now, job, which),
             PersonsAct::LimitJob { job, parallelism } => self.limit_job(job, parallelism),
             PersonsAct::LimitOwner { owner, cpus_milli, gpus } => self.limit_owner(&owner, cpus_milli, gpus),
+            PersonsAct::PushImage { name, sha256, size } => self.push_image(name, image::row(now, who, sha256, size)),
+            PersonsAct::RemoveImage { name } => self.remove_image(&name),
             PersonsAct::Delete { job } => self.delete(job),
             PersonsAct::Drain { runner } => self.drain(runner, true),
             PersonsAct::Undrain { runner } => self.drain(runner, false),

@@ -129,6 +129,12 @@ impl Play {
                 };
                 self.person(PersonsAct::Retry { job: job(), which });
             }
+            "push" => self.person(PersonsAct::PushImage {
+                name: first.to_owned(),
+                sha256: words.0.get(1).copied().unwrap_or_default().to_owned(),
+                size: 1,
+            }),
+            "unpush" => self.person(PersonsAct::RemoveImage { name: first.to_owned() }),
             "limit" => self.limit(first, &words),
             "edit" => self.edit(job(), &words),
             "drain" | "undrain" | "pause" | "evict" | "resume" | "remove" => {
@@ -159,6 +165,12 @@ impl Play {
             "job" => show::job(&self.shell.disk, job()),
             "queue" => show::queue(&self.shell.grid, self.now),
             "owners" => show::owners(&self.shell.grid),
+            "images" => {
+                let row = |(name, row): (&String, &dsg_core::row::ImageRow)| {
+                    format!("{name} is {} by {}", row.sha256, row.by)
+                };
+                self.shell.grid.images().iter().map(row).collect()
+            }
             "runners" => show::runners(&self.shell.grid, self.now),
             "attempt" => show::attempt(&self.shell.disk, &self.shell.grid, first.parse().expect("an attempt")),
             "row" => show::row(&self.shell.disk, chunk(first)),

@@ -152,6 +152,8 @@ fn command(fakes: &mut BTreeMap<RunnerId, Fake>, disk: &Disk, event: &Event) -> 
                 let gpus = gpus.map(|gpus| format!(" gpus={gpus}")).unwrap_or_default();
                 format!("limit owner={owner}{cpus}{gpus}")
             }
+            PersonsAct::PushImage { name, sha256, size: _ } => format!("push {name} {sha256}"),
+            PersonsAct::RemoveImage { name } => format!("unpush {name}"),
             PersonsAct::Drain { runner } => format!("drain {}", fakes.get(runner)?.name),
             PersonsAct::Undrain { runner } => format!("undrain {}", fakes.get(runner)?.name),
             PersonsAct::Pause { runner } => format!("pause {}", fakes.get(runner)?.name),

@@ -1,0 +1,61 @@
+//! An image that somebody brought to the server: fetched from there like an input, looked through, and loaded into the engine under a
+//! name that says its content. One at a time is loaded; whoever comes second finds it.
+use std::path::Path;
+
+use dsg_schemas::api::Upload;
+use dsg_schemas::reason::EndReason;
+use dsg_schemas::spec::PullPolicy;
+use dsg_schemas::units::Bytes;
+use dsg_schemas::wire::Ended;
+
+use super::{Shared, archive, disk, inputs};
+use crate::container::Failure;
+
+/// Gives the image's id in the engine.
+pub async fn present(
+    shared: &Shared,
+    folder: &Path,
+    (image, pushed): (&str, &Upload),
+    note: &(dyn Fn(String) + Send + Sync),
+) -> Result<String, Ended> {
+    let Upload { size, sha256 } = pushed;
+    if sha256.len() != 64 || !sha256.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return Err(Ended::before_start(EndReason::Refused, format!("image {image}: {sha256:?} is not a sha256")));
+    }
+    let name = format!("localhost/dsg-pushed:{sha256}");
+    if let Some(id) = found(shared, &name).await? {
+        return Ok(id);
+    }
+    note(format!("waiting to fetch image {image} from the server"));
+    let _turn = shared.loading.lock().await;
+    if let Some(id) = found(shared, &name).await? {
+        return Ok(id);
+    }
+    note(format!("fetching image {image}, {}, from the server", Bytes(*size)));
+    let file = folder.join("image.tar");
+    inputs::fetch_blob(shared, &format!("image {image}"), (sha256, *size), &file).await?;
+    note(format!("loading image {image}"));
+    let looked = file.clone();
+    let looked = tokio::task::spawn_blocking(move || archive::look_through(&looked)).await;
+    let verdict =
+        looked.map_err(std::io::Error::other).flatten().map_err(|error| disk("look through an image", &error))?;
+    if let Err(why) = verdict {
+        return Err(Ended::before_start(EndReason::ImageNotFound, format!("image {image} cannot be loaded: {why}")));
+    }
+    let loaded = shared.engine.load_file(&file, &name).await.map_err(|failure| ended(image, failure));
+    // Only this link to it: the cache keeps the file itself while there is room.
+    drop(std::fs::remove_file(&file));
+    loaded
+}
+
+async fn found(shared: &Shared, name: &str) -> Result<Option<String>, Ended> {
+    match shared.engine.image(name, PullPolicy::Never, &|_| {}).await {
+        Ok(id) => Ok(Some(id)),
+        Err(failure) if failure.reason == EndReason::ImageNotFound => Ok(None),
+        Err(failure) => Err(ended(name, failure)),
+    }
+}
+
+fn ended(image: &str, failure: Failure) -> Ended {
+    Ended::before_start(failure.reason, format!("image {image}: {}", failure.message))
+}
