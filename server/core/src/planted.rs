@@ -98,7 +98,7 @@ mod switch {
     use std::cell::Cell;
 
     impl Bug {
-        pub const ALL: [Bug; 42] = [
+        pub const ALL: [Bug; 43] = [
             Bug::SessionUnchecked,
             Bug::SeqUnchecked,
             Bug::CloneAdmitted,
