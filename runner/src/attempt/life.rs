@@ -19,8 +19,8 @@ use crate::container::{Piece, State};
 use crate::now_ms;
 use crate::spool::{Folder, Started};
 
-/// After so many looks an engine that was slow to make a container has made it.
-const LATE_LOOKS: u32 = 8;
+/// An engine that did not answer when it was asked for a container may make it late: it is looked for after so many looks, and again.
+const LATE_LOOKS: [u32; 3] = [8, 16, 32];
 
 pub struct Life {
     pub shared: Arc<Shared>,
@@ -68,8 +68,8 @@ impl Life {
         self.say(Phase::Ended(Box::new(ended)));
         if let Some(container) = container {
             self.remove(&container).await;
-            if self.may_come_late {
-                tokio::time::sleep(self.shared.patience.look * LATE_LOOKS).await;
+            for looks in LATE_LOOKS.into_iter().filter(|_| self.may_come_late) {
+                tokio::time::sleep(self.shared.patience.look * looks).await;
                 self.remove(&container).await;
             }
         }

@@ -27,7 +27,8 @@ pub async fn answer(engine: LyingEngine, mut stream: UnixStream) {
                 .world()
                 .containers
                 .iter()
-                .find(|(own, truth)| *own == id || truth.name == *id)
+                // A name is free again once its container is gone.
+                .find(|(own, truth)| *own == id || (truth.name == *id && !truth.removed))
                 .map(|(own, _)| own.clone());
             let about = About { engine: &engine, id: found.unwrap_or_default() };
             match (method, rest) {
