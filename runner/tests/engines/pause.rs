@@ -1,35 +1,41 @@
 //! The engine's freezer: within a second of a pause the container uses no processor, and it can be let go on, stopped and removed.
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use dsg_runner::container::{Engine, State};
 
 use crate::bench::Bench;
 
+/// So long that no test outlives it, and unlike anything else on this host: both engines are tried at the same time.
+fn seconds() -> String {
+    static NEXT: AtomicU64 = AtomicU64::new(86_400_031);
+    NEXT.fetch_add(1, Ordering::Relaxed).to_string()
+}
+
 pub async fn a_pause_really_pauses(bench: Arc<Bench>) {
     let (engine, kind) = (&bench.engine, &bench.kind);
-    // So long that no test outlives it, and unlike anything else on this host.
-    let (burns, other) = ("86400031", "86400032");
-    let id = engine.create(&bench.plan(31, &["burn-cpu", burns])).await.expect("created");
+    let (burns, other) = (seconds(), seconds());
+    let id = engine.create(&bench.plan(31, &["burn-cpu", &burns])).await.expect("created");
     engine.start(&id).await.expect("started");
-    let before = uses_more_than(burns, 0).await;
+    let before = uses_more_than(&burns, 0).await;
     engine.pause(&id).await.expect("paused");
     assert_eq!(engine.inspect(&id).await, Ok(State::Paused), "{kind}");
     assert_eq!(engine.pause(&id).await, Ok(()), "{kind}: twice is once");
     tokio::time::sleep(Duration::from_secs(1)).await;
-    let frozen = ticks(burns).expect("it is still there");
+    let frozen = ticks(&burns).expect("it is still there");
     assert!(frozen >= before);
     tokio::time::sleep(Duration::from_secs(2)).await;
-    assert_eq!(ticks(burns), Some(frozen), "{kind}: a frozen container uses the processor");
+    assert_eq!(ticks(&burns), Some(frozen), "{kind}: a frozen container uses the processor");
     engine.unpause(&id).await.expect("let go on");
     assert_eq!(engine.unpause(&id).await, Ok(()), "{kind}: twice is once");
-    uses_more_than(burns, frozen).await;
+    uses_more_than(&burns, frozen).await;
     engine.pause(&id).await.expect("paused");
     engine.stop(&id, 1_000).await.expect("stopped");
     assert_ne!(bench.ended(&id).await.code, 0, "{kind}");
     assert_eq!((engine.pause(&id).await, engine.unpause(&id).await), (Ok(()), Ok(())), "{kind}: after its end");
     bench.remove(&id).await;
-    let id = engine.create(&bench.plan(32, &["burn-cpu", other])).await.expect("created");
+    let id = engine.create(&bench.plan(32, &["burn-cpu", &other])).await.expect("created");
     engine.start(&id).await.expect("started");
     // The runtime below Docker gives up on a container that is only just beginning ("unable to freeze"); the runner asks again, too.
     let mut asked = 0;
