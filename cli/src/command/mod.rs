@@ -15,9 +15,9 @@ pub mod control;
 pub mod delete;
 pub mod drain;
 pub mod edit;
-pub mod evict;
 pub mod explain;
 pub mod fetch;
+pub mod host;
 pub mod image;
 pub mod jobs;
 pub mod limit;
@@ -25,16 +25,13 @@ pub mod login;
 pub mod logs;
 pub mod open;
 pub mod owners;
-pub mod pause;
 pub mod queue;
 pub mod remove_runner;
-pub mod resume;
 pub mod retry;
 pub mod runners;
 pub mod show;
 pub mod submit;
 pub mod token;
-pub mod undrain;
 pub mod wait;
 pub mod whoami;
 
@@ -109,13 +106,13 @@ pub enum Command {
     /// Let a runner finish what it runs and take nothing new, and wait for it
     Drain(drain::Arguments),
     /// Let a drained runner take work again
-    Undrain(undrain::Arguments),
+    Undrain(host::Arguments),
     /// Freeze what a runner runs, with its time limits; it takes nothing new
-    Pause(pause::Arguments),
+    Pause(host::Arguments),
     /// Stop what a runner runs; its chunks wait again at no cost, and it takes nothing new
-    Evict(evict::Arguments),
+    Evict(host::Arguments),
     /// Let a paused or evicted runner go on
-    Resume(resume::Arguments),
+    Resume(host::Arguments),
     /// Forget a runner that runs nothing, with its credential
     RemoveRunner(remove_runner::Arguments),
     /// Make, list and revoke tokens for people and runners
@@ -239,10 +236,10 @@ async fn dispatch(command: Command, context: &Context) -> Result<Exit, Failure> 
         Command::Image(arguments) => image::run(arguments, context).await,
         Command::Runners(arguments) => runners::run(arguments, context).await,
         Command::Drain(arguments) => drain::run(arguments, context).await,
-        Command::Undrain(arguments) => undrain::run(arguments, context).await,
-        Command::Pause(arguments) => pause::run(arguments, context).await,
-        Command::Evict(arguments) => evict::run(arguments, context).await,
-        Command::Resume(arguments) => resume::run(arguments, context).await,
+        Command::Undrain(arguments) => host::run(host::Verb::Undrain, arguments, context).await,
+        Command::Pause(arguments) => host::run(host::Verb::Pause, arguments, context).await,
+        Command::Evict(arguments) => host::run(host::Verb::Evict, arguments, context).await,
+        Command::Resume(arguments) => host::run(host::Verb::Resume, arguments, context).await,
         Command::RemoveRunner(arguments) => remove_runner::run(arguments, context).await,
         Command::Token(arguments) => token::run(arguments, context).await,
         Command::Open(arguments) => open::run(arguments, context).await,

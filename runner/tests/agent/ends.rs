@@ -62,14 +62,20 @@ async fn a_runner_without_work_ends_and_one_with_work_does_not() {
     assert_eq!(fake.change(|state| last_word(state)), "it had nothing to do for 3s, and ends");
 }
 
-#[tokio::test]
-async fn when_the_owner_wants_the_host_back_what_runs_is_stopped() {
+/// A runner that was killed while its container goes on.
+async fn with_one_that_runs() -> (Fake, PretendEngine, tempfile::TempDir) {
     let (fake, engine, state) = (Fake::start().await, PretendEngine::new(), tempfile::tempdir().expect("dir"));
     fake.joined(state.path()).await;
     let runner = begin(&fake, &engine, config(&state));
     fake.offer(order(1, &["run_ms=forever"]));
     fake.until("it runs", |state| runs(state, false)).await;
     runner.kill().await;
+    (fake, engine, state)
+}
+
+#[tokio::test]
+async fn when_the_owner_wants_the_host_back_what_runs_is_stopped() {
+    let (fake, engine, state) = with_one_that_runs().await;
     let runner = begin(&fake, &engine, Config { owner: never(AtEnd::Evict), ..config(&state) });
     assert_eq!(fake.ended(1).await.reason, EndReason::Evicted);
     fake.until("it says why", |state| last_word(state) == "these are its owner's hours (UTC)").await;
@@ -78,12 +84,7 @@ async fn when_the_owner_wants_the_host_back_what_runs_is_stopped() {
 
 #[tokio::test]
 async fn when_the_owner_wants_a_pause_what_runs_is_frozen_whatever_the_server_says() {
-    let (fake, engine, state) = (Fake::start().await, PretendEngine::new(), tempfile::tempdir().expect("dir"));
-    fake.joined(state.path()).await;
-    let runner = begin(&fake, &engine, config(&state));
-    fake.offer(order(1, &["run_ms=forever"]));
-    fake.until("it runs", |state| runs(state, false)).await;
-    runner.kill().await;
+    let (fake, engine, state) = with_one_that_runs().await;
     let paused = Config { owner: never(AtEnd::Pause), ..config(&state) };
     let runner = begin(&fake, &engine, paused);
     fake.until("it is frozen", |state| runs(state, true)).await;
