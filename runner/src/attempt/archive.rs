@@ -1,10 +1,12 @@
 //! An image archive before it is loaded. Engines give what they load the names that stand in it: one that bears names could take the
 //! place of an image that the owner of this host trusts, so only nameless ones are let in.
+use std::collections::HashSet;
 use std::fs::File;
 use std::io::{self, Read};
-use std::path::Path;
+use std::path::{Component, Path, PathBuf};
 
 use serde_json::Value;
+use tar::Entry;
 
 /// Lists of a few images are small.
 const LIST_BYTES: u64 = 4 << 20;
@@ -13,11 +15,14 @@ const NAMES: [&str; 2] = ["org.opencontainers.image.ref.name", "io.containerd.im
 /// Whether it is one image without a name; if not, why.
 pub fn look_through(path: &Path) -> io::Result<Result<(), String>> {
     let mut archive = tar::Archive::new(File::open(path)?);
-    let (mut lists, mut indexes) = (0, 0);
+    let (mut lists, mut indexes, mut links) = (0, 0, HashSet::new());
     for entry in archive.entries_with_seek()? {
         let Ok(mut entry) = entry else { return Ok(Err("it is no tar archive".to_owned())) };
-        let name = entry.path()?.to_string_lossy().trim_start_matches("./").to_owned();
-        if !matches!(name.as_str(), "manifest.json" | "repositories" | "index.json") {
+        let Some(path) = plain_path(&mut entry, &mut links)? else {
+            return Ok(Err("a file in it is not where its name says; save the image anew".to_owned()));
+        };
+        let name = path.to_string_lossy();
+        if !matches!(&*name, "manifest.json" | "repositories" | "index.json") {
             continue;
         }
         let mut text = Vec::new();
@@ -25,7 +30,7 @@ pub fn look_through(path: &Path) -> io::Result<Result<(), String>> {
         let Ok(list) = serde_json::from_slice::<Value>(&text) else {
             return Ok(Err(format!("its {name} cannot be understood")));
         };
-        let named = match name.as_str() {
+        let named = match &*name {
             "manifest.json" => {
                 lists += 1;
                 let images = list.as_array().map(Vec::as_slice).unwrap_or_default();
@@ -51,6 +56,38 @@ pub fn look_through(path: &Path) -> io::Result<Result<(), String>> {
     Ok(if lists == 1 && indexes <= 1 { Ok(()) } else { Err("it is no archive of one image".to_owned()) })
 }
 
+/// Where the entry ends up, if that is the same for whoever unpacks it: engines clean names, follow links that were unpacked before, and
+/// read more kinds of headers than we do, so that what we take for another file could become the list of names.
+fn plain_path<R: Read>(entry: &mut Entry<'_, R>, links: &mut HashSet<PathBuf>) -> io::Result<Option<PathBuf>> {
+    let mut names = 0;
+    for extension in entry.pax_extensions()?.into_iter().flatten() {
+        let extension = extension?;
+        let key = extension.key_bytes();
+        names += u32::from(key == b"path");
+        if names > 1 || key.starts_with(b"GNU.sparse") {
+            return Ok(None);
+        }
+    }
+    let mut path = PathBuf::new();
+    for part in entry.path()?.components() {
+        match part {
+            Component::Normal(part) => path.push(part),
+            Component::CurDir => {}
+            Component::ParentDir | Component::RootDir | Component::Prefix(_) => return Ok(None),
+        }
+    }
+    let kind = entry.header().entry_type();
+    // Of equal layers `docker save` writes one, and links to it.
+    let known = kind.is_file() || kind.is_dir() || kind.is_symlink() || kind.is_pax_global_extensions();
+    if !known || path.ancestors().skip(1).any(|folder| links.contains(folder)) {
+        return Ok(None);
+    }
+    if kind.is_symlink() {
+        links.insert(path.clone());
+    }
+    Ok(Some(path))
+}
+
 #[cfg(test)]
 mod tests {
     use std::io::Write;
@@ -70,6 +107,60 @@ mod tests {
         let mut file = tempfile::NamedTempFile::new().expect("a file");
         file.write_all(&tar.into_inner().expect("an archive")).expect("written");
         look_through(file.path()).expect("read")
+    }
+
+    /// A whole archive, and behind it one entry that is made by hand.
+    fn verdict_with(add: impl FnOnce(&mut tar::Builder<Vec<u8>>)) -> Result<(), String> {
+        let mut tar = tar::Builder::new(Vec::new());
+        let text = br#"[{"Config": "c.json", "RepoTags": null, "Layers": []}]"#;
+        let mut header = tar::Header::new_gnu();
+        header.set_size(text.len() as u64);
+        tar.append_data(&mut header, "manifest.json", &text[..]).expect("added");
+        add(&mut tar);
+        let mut file = tempfile::NamedTempFile::new().expect("a file");
+        file.write_all(&tar.into_inner().expect("an archive")).expect("written");
+        look_through(file.path()).expect("read")
+    }
+
+    /// As it stands in a header: the builder refuses such names.
+    fn raw(tar: &mut tar::Builder<Vec<u8>>, name: &str, kind: tar::EntryType, target: &str) {
+        let text = br#"[{"RepoTags": ["python:3"]}]"#;
+        let text = if kind.is_file() { &text[..] } else { &[] };
+        let mut header = tar::Header::new_gnu();
+        header.as_old_mut().name[..name.len()].copy_from_slice(name.as_bytes());
+        header.as_old_mut().linkname[..target.len()].copy_from_slice(target.as_bytes());
+        header.set_entry_type(kind);
+        header.set_size(text.len() as u64);
+        header.set_cksum();
+        tar.append(&header, text).expect("added");
+    }
+
+    #[test]
+    fn no_file_becomes_the_list_of_names_under_another_name() {
+        use tar::EntryType::{Link, Regular, Symlink};
+        assert_eq!(verdict_with(|_| ()), Ok(()));
+        assert_eq!(
+            verdict_with(|tar| raw(tar, "b/layer.tar", Symlink, "../a/layer.tar")),
+            Ok(()),
+            "as docker save does"
+        );
+        for name in ["a/../manifest.json", "../manifest.json", "/manifest.json", "./a/./../manifest.json"] {
+            assert!(verdict_with(|tar| raw(tar, name, Regular, "")).is_err(), "{name}");
+        }
+        let through_a_link = verdict_with(|tar| {
+            raw(tar, "b", Symlink, ".");
+            raw(tar, "b/manifest.json", Regular, "");
+        });
+        assert!(through_a_link.is_err());
+        assert!(verdict_with(|tar| raw(tar, "x", Link, "manifest.json")).is_err(), "a hard link");
+        for extension in [vec![("path", "a"), ("path", "manifest.json")], vec![("GNU.sparse.name", "manifest.json")]] {
+            let found = verdict_with(|tar| {
+                let extension = extension.iter().map(|(key, value)| (*key, value.as_bytes()));
+                tar.append_pax_extensions(extension).expect("added");
+                raw(tar, "a", Regular, "");
+            });
+            assert!(found.is_err());
+        }
     }
 
     #[test]
