@@ -33,9 +33,13 @@ test: ## everything the project can prove on this machine: check, both engines, 
 	DSG_MUST_NETNS=$$(tests/lab/install --can && echo yes) DSG_MUST_SYSTEMD=$$(tests/lab/install --can && echo yes) $(MAKE) --no-print-directory check
 	$(MAKE) --no-print-directory build
 	@tests/lab/engines $(LAB) sh -c 'tests/lab/suite && tests/lab/browser'
+	@$(MAKE) --no-print-directory newer
 
 engines: build ## only the tests on real Docker and real Podman
 	@tests/lab/engines $(LAB) tests/lab/suite
+
+newer: ## only the runner's tests on the Docker and the Podman of Debian 13
+	@tests/lab/newer $(LAB)-newer cargo test --locked --workspace --test engines -- --nocapture keeps_the_promises
 
 browser: build ## only the journey in a real Chromium
 	@tests/lab/engines $(LAB) sh -c 'images/build shell $${DSG_TEST_DOCKER:+docker -H unix://$$DSG_TEST_DOCKER} && tests/lab/browser'
@@ -83,4 +87,4 @@ deny: ## advisories and licences of the dependencies (needs cargo-deny)
 clean: ## remove what was built
 	cargo clean
 
-.PHONY: help build release demo check test engines browser sim planted soak torture chaos bench bless schemas images deny clean
+.PHONY: help build release demo check test engines newer browser sim planted soak torture chaos bench bless schemas images deny clean

@@ -10,28 +10,32 @@ use dsg_schemas::ids::RunnerId;
 use dsg_schemas::reason::EndReason;
 use dsg_schemas::wire::Gpu;
 
-use crate::bench::{Bench, MIB, expect_failure};
+use crate::bench::{Bench, MIB};
 
 /// Stands in for what NVIDIA's toolkit writes: two devices that every host has, under the names of GPUs.
 const CDI: &str = r#"{"cdiVersion": "0.5.0", "kind": "nvidia.com/gpu", "devices": [
   {"name": "GPU-dsg-0", "containerEdits": {"deviceNodes": [{"path": "/dev/nvidia0", "hostPath": "/dev/zero", "permissions": "rw"}]}},
   {"name": "GPU-dsg-1", "containerEdits": {"deviceNodes": [{"path": "/dev/nvidia1", "hostPath": "/dev/null", "permissions": "rw"}]}}]}"#;
+/// Where Podman looks; a folder of the test's own can be named to it from 5.5 on only.
 const CDI_FOLDER: &str = "/etc/cdi";
 
-/// Only Podman, and only on a host without real GPUs: the description has to lie where the engine looks.
+/// Docker from 25 on is told of a folder of the lab's own (tests/lab/newer); with Podman only on a host without real GPUs, because the
+/// description has to lie where the engine looks.
 pub async fn gpus_come_through_cdi(bench: Arc<Bench>) {
-    if bench.kind != "podman" {
-        return;
-    }
-    let described = std::fs::read_dir(CDI_FOLDER).into_iter().flatten().flatten();
+    let folder = match std::env::var_os("DSG_TEST_DOCKER_CDI") {
+        Some(folder) if bench.kind == "docker" => PathBuf::from(folder),
+        None if bench.kind == "docker" => return,
+        _ => PathBuf::from(CDI_FOLDER),
+    };
+    let described = std::fs::read_dir(&folder).into_iter().flatten().flatten();
     if described.into_iter().any(|file| std::fs::read_to_string(file.path()).is_ok_and(|text| text.contains("nvidia")))
     {
-        return eprintln!("SKIPPED: {CDI_FOLDER} describes NVIDIA devices already, so the stand-in was not tested");
+        return eprintln!("SKIPPED: {} describes NVIDIA devices already, so no stand-in was tested", folder.display());
     }
-    let existed = std::path::Path::new(CDI_FOLDER).exists();
-    let file = std::path::Path::new(CDI_FOLDER).join("dsg-test.json");
-    if std::fs::create_dir_all(CDI_FOLDER).and_then(|()| std::fs::write(&file, CDI)).is_err() {
-        return eprintln!("SKIPPED: {CDI_FOLDER} cannot be written to, so GPUs through CDI were not tested");
+    let existed = folder.exists();
+    let file = folder.join("dsg-test.json");
+    if std::fs::create_dir_all(&folder).and_then(|()| std::fs::write(&file, CDI)).is_err() {
+        return eprintln!("SKIPPED: {} cannot be written to, so GPUs through CDI were not tested", folder.display());
     }
     let _gone_at_the_end = Removed(file, !existed);
     let gpu = |uuid: &str| Gpu { uuid: uuid.to_owned(), ..Gpu::default() };
@@ -80,9 +84,11 @@ pub async fn gpus_come_through_cdi(bench: Arc<Bench>) {
     let refused = match bench.engine.create(&plan).await {
         Err(failure) => failure,
         Ok(id) => {
-            let failure = expect_failure(bench.engine.attach(&id).await);
+            // Podman prepares the container for its output already, Docker at its start.
+            let attached = bench.engine.attach(&id).await;
+            let started = bench.engine.start(&id).await;
             bench.remove(&id).await;
-            failure
+            attached.map(drop).and(started).expect_err("nobody has that GPU")
         }
     };
     assert_eq!(refused.reason, EndReason::GpuError, "{refused}");

@@ -348,16 +348,17 @@ async fn a_second_create_finds_the_first(bench: Arc<Bench>) {
 }
 
 async fn a_running_container_is_taken_up_again(bench: Arc<Bench>) {
-    let command = ["echo", "before", "then", "sleep", "10000", "then", "echo", "after", "then", "exit", "4"];
+    let command = ["echo", "before", "then", "sleep", "20000", "then", "echo", "after", "then", "exit", "4"];
     let id = bench.engine.create(&bench.plan(17, &command)).await.expect("created");
     bench.engine.start(&id).await.expect("started");
-    // A second life of the runner: another client, which knows only labels. A busy host has ten seconds for it.
+    // A second life of the runner: another client, which knows only labels. A busy host has twenty seconds for it.
     let address = format!("unix://{}", bench.socket.display());
     let options = ConnectOptions { engine: Some(address), state: PathBuf::new() };
     let second = connect(&options).await.expect("connected");
     let found = second.own(&bench.grid, RUNNER).await.expect("listed");
     assert!(found.iter().any(|own| own.id == id && own.attempt == AttemptId(17)));
-    assert!(matches!(second.inspect(&id).await, Ok(State::Running { .. })), "{}", bench.kind);
+    let state = second.inspect(&id).await;
+    assert!(matches!(state, Ok(State::Running { .. })), "{}: {state:?}", bench.kind);
     let exit = loop {
         second.wait(&id).await.expect("waited");
         if let State::Exited(exit) = second.inspect(&id).await.expect("inspected") {

@@ -19,7 +19,7 @@ pub async fn a_pause_really_pauses(bench: Arc<Bench>) {
     let id = engine.create(&bench.plan(31, &["burn-cpu", &burns])).await.expect("created");
     engine.start(&id).await.expect("started");
     let before = uses_more_than(&burns, 0).await;
-    engine.pause(&id).await.expect("paused");
+    paused(&bench, &id).await;
     assert_eq!(engine.inspect(&id).await, Ok(State::Paused), "{kind}");
     assert_eq!(engine.pause(&id).await, Ok(()), "{kind}: twice is once");
     tokio::time::sleep(Duration::from_secs(1)).await;
@@ -30,22 +30,26 @@ pub async fn a_pause_really_pauses(bench: Arc<Bench>) {
     engine.unpause(&id).await.expect("let go on");
     assert_eq!(engine.unpause(&id).await, Ok(()), "{kind}: twice is once");
     uses_more_than(&burns, frozen).await;
-    engine.pause(&id).await.expect("paused");
+    paused(&bench, &id).await;
     engine.stop(&id, 1_000).await.expect("stopped");
     assert_ne!(bench.ended(&id).await.code, 0, "{kind}");
     assert_eq!((engine.pause(&id).await, engine.unpause(&id).await), (Ok(()), Ok(())), "{kind}: after its end");
     bench.remove(&id).await;
     let id = engine.create(&bench.plan(32, &["burn-cpu", &other])).await.expect("created");
     engine.start(&id).await.expect("started");
-    // The runtime below Docker gives up on a container that is only just beginning ("unable to freeze"); the runner asks again, too.
-    let mut asked = 0;
-    while let Err(failure) = engine.pause(&id).await {
-        asked += 1;
-        assert!(asked < 50, "{kind}: {failure}");
-        tokio::time::sleep(Duration::from_millis(200)).await;
-    }
+    paused(&bench, &id).await;
     bench.remove(&id).await;
     assert_eq!(engine.inspect(&id).await, Ok(State::Gone), "{kind}: a frozen container can be removed");
+}
+
+/// runc gives up now and then ("unable to freeze"), more so where a container is only just beginning; the runner asks again, too.
+async fn paused(bench: &Bench, id: &str) {
+    let mut asked = 0;
+    while let Err(failure) = bench.engine.pause(id).await {
+        asked += 1;
+        assert!(asked < 50, "{}: {failure}", bench.kind);
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
 }
 
 /// Waits until the container has used more processor time than that; says how much.

@@ -101,7 +101,7 @@ async fn open(socket: &Path, service: Option<Child>, deadline: Duration) -> Resu
     let data_root = info["DockerRootDir"].as_str().map(PathBuf::from).filter(|path| path.is_absolute());
     Ok(DockerEngine {
         kind,
-        gpu_ways: gpu_ways(kind, &facts.version, &info),
+        gpu_ways: gpu_ways(kind, &facts.version),
         short,
         long,
         plain,

@@ -110,6 +110,11 @@ pub(super) fn start_reason(trouble: &Trouble) -> EndReason {
         "unable to start container process",
         "permission denied: unknown",
         "is a directory: unknown",
+        // In the words of crun.
+        "attempted to invoke a command that was not found",
+        "exists but it is not executable",
+        "is not a regular file: operation not permitted",
+        "open executable: permission denied",
     ];
     let host = ["error mounting", "cgroup", "setting rlimit", "error running hook", "seccomp"];
     if trouble.says(&not_ours) {
@@ -200,6 +205,22 @@ mod tests {
             (
                 "runc: runc create failed: unable to start container process: exec: \"/data\": permission denied: unknown: OCI permission denied",
                 EndReason::BadCommand,
+            ),
+            (
+                "crun: executable file `nope` not found in $PATH: No such file or directory: OCI runtime attempted to invoke a command that was not found",
+                EndReason::BadCommand,
+            ),
+            (
+                "preparing container 1a for attach: crun: executable file `/no/such` not found: No such file or directory: OCI runtime attempted to invoke a command that was not found",
+                EndReason::BadCommand,
+            ),
+            (
+                "crun: the path `/etc/passwd` exists but it is not executable: Operation not permitted: OCI permission denied",
+                EndReason::BadCommand,
+            ),
+            (
+                "crun: cgroups in hybrid mode not supported, drop all controllers from cgroupv2: OCI runtime error",
+                EndReason::EngineError,
             ),
             ("unable to find user bob: no matching entries in passwd file", EndReason::BadCommand),
             ("could not select device driver \"nvidia\" with capabilities: [[gpu]]", EndReason::GpuError),
