@@ -2,6 +2,7 @@
 //! the self-test failed), how much disk is free, which GPUs still work. Looked at now and then, told when it changes.
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use dsg_schemas::units::Bytes;
 use dsg_schemas::wire::{Check, Facts, Gpu};
@@ -11,6 +12,8 @@ use crate::attempt::Shared;
 use crate::config::GpuSource;
 use crate::selftest::disk;
 
+/// For the engine to say who it is. With the time between two looks, the quarter of a minute after which a hang is seen.
+const ANSWER: Duration = Duration::from_secs(8);
 const STEP_BYTES: u64 = 1 << 30;
 /// Below both of these, new work would only fail.
 const FREE_BYTES_MIN: u64 = 1 << 30;
@@ -46,7 +49,7 @@ pub async fn watch(watched: Watched) -> watch::Receiver<Health> {
     tokio::spawn(async move {
         loop {
             tokio::select! {
-                () = tokio::time::sleep(watched.shared.patience.look) => {}
+                () = tokio::time::sleep(watched.shared.patience.health) => {}
                 () = sender.closed() => return,
             }
             let offered_before = sender.borrow().facts.disk_bytes;
@@ -81,12 +84,15 @@ impl Watched {
     async fn examine(&self, offered_before: Option<u64>) -> Health {
         let (free, total) = space(&self.state).unwrap_or((0, 0));
         let engine = &self.shared.engine;
-        let answers = engine.facts().await;
-        let engine_free = match answers {
-            Ok(_) => engine.disk_free().await.ok().flatten(),
-            Err(_) => None,
+        let silent = match tokio::time::timeout(ANSWER, engine.facts()).await {
+            Ok(Ok(_)) => None,
+            Ok(Err(failure)) => Some(format!("the container engine does not answer: {failure}")),
+            Err(_) => Some(format!("the container engine does not answer within {} s", ANSWER.as_secs())),
         };
-        let silent = answers.err().map(|failure| format!("the container engine does not answer: {failure}"));
+        let engine_free = match silent {
+            None => engine.disk_free().await.ok().flatten(),
+            Some(_) => None,
+        };
         let disk_free_bytes = engine_free.unwrap_or(free);
         let low = low_disk(engine_free, (free, total), self.reserve_bytes);
         let mut facts = self.facts.clone();

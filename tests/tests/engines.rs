@@ -13,6 +13,8 @@ mod rotation;
 mod service;
 #[path = "engines/sight.rs"]
 mod sight;
+#[path = "engines/unwell.rs"]
+mod unwell;
 #[path = "engines/upgrade.rs"]
 mod upgrade;
 
@@ -149,6 +151,19 @@ async fn podman_pulls_from_a_registry() -> Result<()> {
         Some(_) => registry::podman_pulls().await,
         None => Ok(()),
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn docker_may_be_unwell() -> Result<()> {
+    let Some(socket) = engine("DOCKER") else { return Ok(()) };
+    unwell::an_engine_may_be_unwell(unwell::OwnEngine::docker(&format!("docker -H {socket}"))?, false).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn podman_may_be_unwell() -> Result<()> {
+    let Some(_) = engine("PODMAN") else { return Ok(()) };
+    let command = std::env::var("DSG_TEST_PODMAN_COMMAND").context("DSG_TEST_PODMAN_COMMAND is not set")?;
+    unwell::an_engine_may_be_unwell(unwell::OwnEngine::podman(&command)?, true).await
 }
 
 /// Where there is nothing but the program `podman`.

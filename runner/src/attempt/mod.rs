@@ -74,6 +74,8 @@ pub enum Wish {
 pub struct Patience {
     /// Between looks at a container that says nothing.
     pub look: Duration,
+    /// Between looks at the host and its engine.
+    pub health: Duration,
     /// Between looks at the GPUs that an attempt holds.
     pub meter: Duration,
     /// For an engine that does not answer, before the attempt is given up.
@@ -90,6 +92,7 @@ impl Default for Patience {
     fn default() -> Patience {
         Patience {
             look: Duration::from_secs(15),
+            health: Duration::from_secs(7),
             meter: Duration::from_secs(5),
             engine_gone: Duration::from_secs(300),
             drain: Duration::from_secs(5),

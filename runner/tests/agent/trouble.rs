@@ -260,7 +260,7 @@ async fn what_the_host_has_is_told_again_when_it_changes() {
     let facts = Facts { cpus_milli: 8000, memory_bytes: 8 << 30, gpus: both(), ..Facts::default() };
     let config = Config {
         gpus: Some(Arc::new(move || Gpus { gpus: shown.lock().expect("no panic").clone(), note: None })),
-        patience: Patience { look: Duration::from_millis(10), ..Patience::default() },
+        patience: Patience { health: Duration::from_millis(10), ..Patience::default() },
         ..Config::new(state.path().to_owned(), facts)
     };
     let runner = fake.run_engine(config, Arc::new(engine.clone()));

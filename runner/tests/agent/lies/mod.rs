@@ -37,6 +37,7 @@ const DEADLINE: Duration = Duration::from_millis(250);
 fn patience() -> Patience {
     Patience {
         look: Duration::from_millis(60),
+        health: Duration::from_millis(60),
         meter: Duration::from_millis(20),
         engine_gone: Duration::from_millis(900),
         drain: Duration::from_millis(80),
