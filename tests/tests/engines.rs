@@ -3,6 +3,8 @@
 //! All jobs of one engine are submitted at once and then looked at one by one: starting containers is what costs time here.
 #[path = "engines/contained.rs"]
 mod contained;
+#[path = "engines/hostile.rs"]
+mod hostile;
 #[path = "engines/pushed.rs"]
 mod pushed;
 #[path = "engines/registry.rs"]
@@ -149,6 +151,22 @@ async fn docker_pulls_from_a_registry() -> Result<()> {
 async fn podman_pulls_from_a_registry() -> Result<()> {
     match engine("PODMAN") {
         Some(_) => registry::podman_pulls().await,
+        None => Ok(()),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn docker_bounds_what_means_no_good() -> Result<()> {
+    match engine("DOCKER") {
+        Some(socket) => hostile::what_means_no_good_stays_within_its_bounds(&socket).await,
+        None => Ok(()),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn podman_bounds_what_means_no_good() -> Result<()> {
+    match engine("PODMAN") {
+        Some(socket) => hostile::what_means_no_good_stays_within_its_bounds(&socket).await,
         None => Ok(()),
     }
 }
