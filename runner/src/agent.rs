@@ -52,8 +52,15 @@ impl Lives {
             Origin::Fresh | Origin::Started(_) | Origin::Ended(..) => Halt::Go,
         };
         let (halt, told) = watch::channel(first);
-        let life =
-            Life { shared: shared.clone(), folder: spool.folder(attempt), order, halt: told, may_come_late: false };
+        let life = Life {
+            shared: shared.clone(),
+            folder: spool.folder(attempt),
+            order,
+            halt: told,
+            may_come_late: false,
+            hold: None,
+            alive: shared.living.begin(attempt),
+        };
         self.tasks.spawn(life.live(origin));
         self.halts.insert(attempt, halt);
     }
@@ -122,7 +129,7 @@ impl Agent {
     }
 
     fn looked(&mut self) -> Event {
-        let Health { no_more, disk_free_bytes: _, facts } = self.health.borrow_and_update().clone();
+        let Health { no_more, disk_free_bytes: _, low: _, facts } = self.health.borrow_and_update().clone();
         let changed = (self.facts != facts).then(|| Box::new(facts.clone()));
         self.facts = facts;
         Event::Health(no_more, changed)

@@ -165,6 +165,7 @@ impl Cli {
                 bail!("with {flag} 0s the runner would end at once; leave it out where there is to be no end");
             }
         }
+        config.marks = settings.marks;
         config.owner = settings.owner.clone();
         config.lifetime = options.lifetime.map(|time| Duration::from_millis(time.0));
         config.idle_timeout = options.idle_timeout.map(|time| Duration::from_millis(time.0));

@@ -9,6 +9,7 @@ use crate::attempt::Patience;
 use crate::owner::Owner;
 use crate::policy::LocalPolicy;
 use crate::probe::Gpus;
+use crate::room::Marks;
 
 pub const CACHE_BYTES: u64 = 20 << 30;
 
@@ -29,6 +30,8 @@ pub struct Config {
     pub cache_bytes: u64,
     /// Of the disk, what stays the owner's.
     pub disk_reserve_bytes: u64,
+    /// How much of the disks is to be free.
+    pub marks: Marks,
     /// Prove at start that containers run, limits hold and GPUs are there; GPUs that are not proven are not offered.
     pub selftest: bool,
     /// What containers may have here.
@@ -52,6 +55,7 @@ impl Config {
             gpus: None,
             cache_bytes: CACHE_BYTES,
             disk_reserve_bytes: 0,
+            marks: Marks::default(),
             selftest: false,
             policy: LocalPolicy::default(),
             owner: Owner::default(),

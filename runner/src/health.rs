@@ -1,6 +1,6 @@
 //! What may change while the runner lives: why nothing new should be taken (the engine does not answer, the disk is nearly full,
 //! the self-test failed), how much disk is free, which GPUs still work. Looked at now and then, told when it changes.
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,14 +10,12 @@ use tokio::sync::watch;
 
 use crate::attempt::Shared;
 use crate::config::GpuSource;
+use crate::room::{Marks, OF_THE_ENGINE, OF_THE_STATE, Space};
 use crate::selftest::disk;
 
 /// For the engine to say who it is. With the time between two looks, the quarter of a minute after which a hang is seen.
 const ANSWER: Duration = Duration::from_secs(8);
 const STEP_BYTES: u64 = 1 << 30;
-/// Below both of these, new work would only fail.
-const FREE_BYTES_MIN: u64 = 1 << 30;
-const FREE_PERCENT_MIN: u64 = 5;
 
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Health {
@@ -25,6 +23,8 @@ pub struct Health {
     pub no_more: Option<String>,
     /// Where containers live, or else where the runner's state is.
     pub disk_free_bytes: u64,
+    /// A disk is too full for more.
+    pub low: bool,
     /// What is offered now.
     pub facts: Facts,
 }
@@ -40,6 +40,7 @@ pub struct Watched {
     pub gpus: Option<GpuSource>,
     /// What stays the owner's of the disk.
     pub reserve_bytes: u64,
+    pub marks: Marks,
 }
 
 /// Looks once, and then goes on by itself until the receiver is dropped.
@@ -52,8 +53,8 @@ pub async fn watch(watched: Watched) -> watch::Receiver<Health> {
                 () = tokio::time::sleep(watched.shared.patience.health) => {}
                 () = sender.closed() => return,
             }
-            let offered_before = sender.borrow().facts.disk_bytes;
-            let seen = watched.examine(Some(offered_before)).await;
+            let before = sender.borrow().clone();
+            let seen = watched.examine(Some(&before)).await;
             sender.send_if_modified(|health| {
                 tell(Some(health), &seen);
                 let changed = health.no_more != seen.no_more || health.facts != seen.facts;
@@ -81,20 +82,21 @@ fn tell(before: Option<&Health>, now: &Health) {
 }
 
 impl Watched {
-    async fn examine(&self, offered_before: Option<u64>) -> Health {
-        let (free, total) = space(&self.state).unwrap_or((0, 0));
+    async fn examine(&self, before: Option<&Health>) -> Health {
+        let state = Space::around(&self.state).unwrap_or_default();
         let engine = &self.shared.engine;
         let silent = match tokio::time::timeout(ANSWER, engine.facts()).await {
             Ok(Ok(_)) => None,
             Ok(Err(failure)) => Some(format!("the container engine does not answer: {failure}")),
             Err(_) => Some(format!("the container engine does not answer within {} s", ANSWER.as_secs())),
         };
-        let engine_free = match silent {
-            None => engine.disk_free().await.ok().flatten(),
+        let engine_disk = match silent {
+            None => engine.disk().await.ok().flatten(),
             Some(_) => None,
         };
-        let disk_free_bytes = engine_free.unwrap_or(free);
-        let low = low_disk(engine_free, (free, total), self.reserve_bytes);
+        let disk_free_bytes = engine_disk.unwrap_or(state).free_bytes;
+        let was_low = before.is_some_and(|before| before.low);
+        let low = low_disk(engine_disk, state, self.reserve_bytes, &self.marks, was_low);
         let mut facts = self.facts.clone();
         // Only where a self-test was made. Without figures: facts are kept, and told anew whenever they change. It keeps nothing
         // away: `no_more` does, until there is room again.
@@ -102,13 +104,14 @@ impl Watched {
             let check = disk(low.as_ref().map(|_| "too little is free for new work"));
             facts.checks.push(Check { blocks: None, ..check });
         }
+        let is_low = low.is_some();
         let no_more = silent.or_else(|| self.unfit.clone()).or(low);
         if facts.disk_bytes == 0 {
             let left = (disk_free_bytes + self.shared.usage.total()).saturating_sub(self.reserve_bytes);
-            facts.disk_bytes = offered(left, offered_before);
+            facts.disk_bytes = offered(left, before.map(|before| before.facts.disk_bytes));
         }
         facts.gpus = self.gpus(facts.gpus).await;
-        Health { no_more, disk_free_bytes, facts }
+        Health { no_more, disk_free_bytes, low: is_low, facts }
     }
 
     /// The GPUs of the start, each as it is now. One that came later was not proved, and is not offered before the next start.
@@ -138,23 +141,17 @@ fn offered(bytes: u64, before: Option<u64>) -> u64 {
     }
 }
 
-/// Why nothing new should be taken, where the disk is the reason.
-pub fn low_disk(engine_free: Option<u64>, (free, total): (u64, u64), reserve: u64) -> Option<String> {
-    let engine_full = engine_free
-        .filter(|free| *free < FREE_BYTES_MIN)
-        .map(|free| format!("only {} are free where the engine keeps containers", Bytes(free)));
-    engine_full.or_else(|| full(free, total)).or_else(|| kept(engine_free.unwrap_or(free), reserve))
-}
-
-/// Free bytes and all bytes where the folder is.
-pub fn space(state: &Path) -> Option<(u64, u64)> {
-    let disk = rustix::fs::statvfs(state).ok()?;
-    Some((disk.f_bavail * disk.f_frsize, disk.f_blocks * disk.f_frsize))
-}
-
-fn full(free: u64, total: u64) -> Option<String> {
-    let low = free < FREE_BYTES_MIN && free < total / 100 * FREE_PERCENT_MIN;
-    low.then(|| format!("only {} of {} are free in the runner's state folder", Bytes(free), Bytes(total)))
+/// Why nothing new should be taken, where a disk is the reason. `before`: it was so at the last look.
+pub fn low_disk(
+    engine: Option<Space>,
+    state: Space,
+    reserve_bytes: u64,
+    marks: &Marks,
+    before: bool,
+) -> Option<String> {
+    let engine_full = engine.and_then(|disk| marks.stops(disk, OF_THE_ENGINE, before));
+    let state_full = || marks.stops(state, OF_THE_STATE, before);
+    engine_full.or_else(state_full).or_else(|| kept(engine.unwrap_or(state).free_bytes, reserve_bytes))
 }
 
 fn kept(free: u64, reserve: u64) -> Option<String> {
@@ -186,14 +183,5 @@ mod tests {
     fn the_owners_part_of_the_disk_is_left_alone() {
         assert_eq!(kept(9, 10).as_deref(), Some("only 9B are free on its disk, and its owner keeps 10B"));
         assert_eq!((kept(10, 10), kept(0, 0)), (None, None));
-    }
-
-    #[test]
-    fn a_disk_is_full_when_little_is_left_in_both_senses() {
-        for (free, total, is_full) in
-            [(0, 100 << 30, true), (2 << 30, 100 << 30, false), (900 << 20, 1 << 30, false), (20 << 20, 1 << 30, true)]
-        {
-            assert_eq!(full(free, total).is_some(), is_full, "{free} of {total}");
-        }
     }
 }

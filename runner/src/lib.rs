@@ -15,6 +15,7 @@ pub mod owner;
 mod plan;
 pub mod policy;
 pub mod probe;
+pub mod room;
 pub mod selftest;
 pub mod settings;
 pub mod spool;
@@ -26,12 +27,14 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use dsg_schemas::wire::{Facts, Phase, Work};
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::agent::{Agent, Lives};
-use crate::attempt::{Origin, Shared, Usage, Wish};
+use crate::attempt::{Living, Origin, Shared, Usage, Wish};
 pub use crate::config::Config;
 use crate::container::Engine;
 pub use crate::link::{Invitation, JoinError, LinkError};
+use crate::room::{Cleaner, Stock};
 use crate::spool::{Identity, Spool, SpoolError};
 
 /// Batches and pieces in memory at a time, of at most 8 MiB each.
@@ -66,8 +69,9 @@ pub async fn join(state: &Path, invitation: &Invitation<'_>) -> Result<Identity,
 /// runner.
 pub async fn run(config: Config, engine: Arc<dyn Engine>, stop: CancellationToken) -> Result<(), RunError> {
     let born = tokio::time::Instant::now();
-    let Config { state, mut facts, load, gpus, cache_bytes, disk_reserve_bytes, selftest, policy, patience, .. } =
-        config;
+    let Config {
+        state, mut facts, load, gpus, cache_bytes, disk_reserve_bytes, marks, selftest, policy, patience, ..
+    } = config;
     facts.ends_ms = config.lifetime.map(|lifetime| now_ms() + lifetime.as_millis() as u64);
     let spool = Spool::open(&state)?;
     let Identity { runner, grid, .. } = &spool.identity()?;
@@ -76,6 +80,8 @@ pub async fn run(config: Config, engine: Arc<dyn Engine>, stop: CancellationToke
     getrandom::fill(&mut nonce).map_err(RunError::Random)?;
     let (wish, wished) = watch::channel(Wish::default());
     let shared = Arc::new(Shared {
+        stock: Stock::open(spool.brought(&engine.place())),
+        living: Living::default(),
         engine,
         link: link::Link::new(&spool.identity()?).map_err(RunError::Link)?,
         cache: spool.cache(cache_bytes),
@@ -118,7 +124,10 @@ pub async fn run(config: Config, engine: Arc<dyn Engine>, stop: CancellationToke
         facts,
         gpus,
         reserve_bytes: disk_reserve_bytes,
+        marks,
     };
+    let cleaner = Cleaner::new(shared.clone(), spool.root().to_owned(), marks);
+    let _cleaning = AbortOnDropHandle::new(tokio::spawn(cleaner.run()));
     let health = tokio::select! {
         health = health::watch(watched) => health,
         () = stop.cancelled() => return Ok(()),
@@ -132,7 +141,10 @@ pub async fn run(config: Config, engine: Arc<dyn Engine>, stop: CancellationToke
         grace_ms,
     });
     let owner = owner::watch(config.owner, shared.engine.clone()).await;
-    Agent { shared, spool, facts, load, nonce, plan, progress, lives, health, wish, owner }.run(stop).await
+    let agent = Agent { shared: shared.clone(), spool, facts, load, nonce, plan, progress, lives, health, wish, owner };
+    let result = agent.run(stop).await;
+    shared.stock.keep().await;
+    result
 }
 
 /// Runs the self-test. Some: why this runner must not take work at all.

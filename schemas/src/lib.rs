@@ -7,6 +7,7 @@
 pub mod api;
 pub mod ids;
 pub mod limits;
+pub mod mark;
 pub mod policy;
 pub mod reason;
 pub mod spec;

@@ -9,7 +9,7 @@ use dsg_schemas::units::{Bytes, Millis};
 use crate::command::Command;
 use crate::config::{Config, LOG_GRACE_MS, Tls};
 use crate::retention::Rules;
-use crate::watermark::{Mark, Measure};
+use crate::watermark::{CRITICAL, LOW, Mark, Measure};
 
 /// The server of DSG: takes jobs, splits them into chunks, gives them to runners, and shows what happens.
 #[derive(Debug, Parser)]
@@ -49,10 +49,10 @@ pub struct Options {
     #[arg(long, env = "DSG_LEASE", default_value = "60s", value_name = "TIME", value_parser = lease)]
     pub lease: Millis,
     /// With less free space no files are uploaded, and a banner says so: a share of the disk, an amount, or the lesser of both
-    #[arg(long, env = "DSG_DISK_LOW", default_value_t = Mark::LOW, value_name = "MARK")]
+    #[arg(long, env = "DSG_DISK_LOW", default_value_t = LOW, value_name = "MARK")]
     pub disk_low: Mark,
     /// With less free space nothing new starts; what runs goes on
-    #[arg(long, env = "DSG_DISK_CRITICAL", default_value_t = Mark::CRITICAL, value_name = "MARK")]
+    #[arg(long, env = "DSG_DISK_CRITICAL", default_value_t = CRITICAL, value_name = "MARK")]
     pub disk_critical: Mark,
     #[command(flatten)]
     pub keep: Keep,

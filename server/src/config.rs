@@ -6,7 +6,7 @@ use dsg_core::HALF_LIFE_MS;
 use dsg_schemas::limits::LEASE_MS;
 
 use crate::retention::Rules;
-use crate::watermark::{Mark, Measure};
+use crate::watermark::{CRITICAL, LOW, Mark, Measure};
 
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -55,8 +55,8 @@ impl Config {
             cache_bytes: 8 << 20,
             fair_share_half_life_ms: HALF_LIFE_MS,
             keep: Rules::default(),
-            disk_low: Mark::LOW,
-            disk_critical: Mark::CRITICAL,
+            disk_low: LOW,
+            disk_critical: CRITICAL,
             measure: Measure::of_the_system(),
             lease_ms: LEASE_MS,
             log_grace_ms: LOG_GRACE_MS,

@@ -2,31 +2,22 @@
 use std::fmt;
 use std::io;
 use std::path::Path;
-use std::str::FromStr;
 use std::sync::Arc;
 
-use dsg_schemas::units::Bytes;
+pub use dsg_schemas::mark::Mark;
 use http::StatusCode;
 
 use crate::app::Shared;
 use crate::failure::{Failure, Reply};
+
+pub const LOW: Mark = Mark::of(5, 2 << 30);
+pub const CRITICAL: Mark = Mark::of(2, 512 << 20);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Space {
     pub free_bytes: u64,
     pub total_bytes: u64,
 }
-
-/// So much is to be free: a share of the disk, an amount, or of both whichever is less. Written `5%`, `2GiB`, `5%,2GiB`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Mark {
-    percent: Option<u8>,
-    bytes: Option<u64>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no mark of a disk; write a share of it, an amount, or both with a comma between, as in 5%,2GiB")]
-pub struct NotAMark(String);
 
 /// Measures the space around a folder; tests put their own in its place.
 #[derive(Clone)]
@@ -41,42 +32,6 @@ pub enum Level {
     Low,
     /// Nothing new is started either.
     Critical,
-}
-
-impl Mark {
-    pub const LOW: Mark = Mark { percent: Some(5), bytes: Some(2 << 30) };
-    pub const CRITICAL: Mark = Mark { percent: Some(2), bytes: Some(512 << 20) };
-
-    pub fn bytes(&self, total_bytes: u64) -> u64 {
-        let share = self.percent.map(|percent| total_bytes / 100 * u64::from(percent));
-        [share, self.bytes].into_iter().flatten().min().unwrap_or(0)
-    }
-}
-
-impl FromStr for Mark {
-    type Err = NotAMark;
-    fn from_str(text: &str) -> Result<Mark, NotAMark> {
-        let wrong = || NotAMark(text.to_owned());
-        let mut mark = Mark { percent: None, bytes: None };
-        for part in text.split(',') {
-            match part.strip_suffix('%') {
-                Some(share) if mark.percent.is_none() => {
-                    mark.percent = Some(share.parse().ok().filter(|share| *share <= 100).ok_or_else(wrong)?);
-                }
-                None if mark.bytes.is_none() => mark.bytes = Some(part.parse::<Bytes>().map_err(|_| wrong())?.0),
-                Some(_) | None => return Err(wrong()),
-            }
-        }
-        Ok(mark)
-    }
-}
-
-impl fmt::Display for Mark {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let share = self.percent.map(|percent| format!("{percent}%"));
-        let parts: Vec<String> = share.into_iter().chain(self.bytes.map(|bytes| Bytes(bytes).to_string())).collect();
-        f.write_str(&parts.join(","))
-    }
 }
 
 impl Measure {
@@ -118,17 +73,15 @@ impl Shared {
         }
         let detail = format!(
             "the server's disk is nearly full ({}), so no files are uploaded; delete old jobs or give it more space, then try again",
-            left(space, self.config.disk_low.max(self.config.disk_critical, space))
+            left(space, higher(self.config.disk_low, self.config.disk_critical, space))
         );
         Err(Failure::new(StatusCode::INSUFFICIENT_STORAGE, "disk_low", detail))
     }
 }
 
-impl Mark {
-    /// The one that wants more of this disk.
-    fn max(self, other: Mark, space: Space) -> Mark {
-        if self.bytes(space.total_bytes) >= other.bytes(space.total_bytes) { self } else { other }
-    }
+/// The one that wants more of this disk.
+fn higher(one: Mark, other: Mark, space: Space) -> Mark {
+    if one.bytes(space.total_bytes) >= other.bytes(space.total_bytes) { one } else { other }
 }
 
 /// `300 MiB are free, 2048 MiB should be`.
@@ -139,7 +92,7 @@ fn left(space: Space, mark: Mark) -> String {
 
 /// The banner, and why nothing starts if nothing does.
 pub fn told(level: Level, space: Space, low: Mark, critical: Mark, data: &Path) -> (Option<String>, Option<String>) {
-    let (data, until) = (data.display(), left(space, low.max(critical, space)));
+    let (data, until) = (data.display(), left(space, higher(low, critical, space)));
     let cure = "Delete old jobs, or give it more space";
     match level {
         Level::Fine => (None, None),
@@ -163,21 +116,6 @@ pub fn told(level: Level, space: Space, low: Mark, critical: Mark, data: &Path) 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn marks_are_shares_or_amounts_and_the_lesser_counts() {
-        let bytes = |text: &str, total: u64| text.parse::<Mark>().map(|mark| mark.bytes(total));
-        let (small, large) = (10 << 30, 1 << 40);
-        assert_eq!((bytes("5%", small), bytes("2GiB", small)), (Ok((10 << 30) / 100 * 5), Ok(2 << 30)));
-        assert_eq!((bytes("5%,2GiB", small), bytes("2GiB,5%", large)), (Ok((10 << 30) / 100 * 5), Ok(2 << 30)));
-        assert_eq!(bytes("0%", large), Ok(0));
-        for wrong in ["", "5", "101%", "5%,5%", "1GiB,2GiB", "-1%", "5%;2GiB", "5%,"] {
-            assert!(wrong.parse::<Mark>().is_err(), "{wrong:?}");
-        }
-        for mark in [Mark::LOW, Mark::CRITICAL] {
-            assert_eq!(mark.to_string().parse(), Ok(mark));
-        }
-    }
 
     #[test]
     fn two_marks_make_three_levels() {

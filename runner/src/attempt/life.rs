@@ -14,9 +14,10 @@ use super::sweep::Sweep;
 use super::tap::Log;
 use super::verdict::{Uprooted, verdict};
 use super::watch::{Over, Watch};
-use super::{Halt, Shared, Wish, allowed, disk, failed, halted, inputs, outputs, prepare, pushed};
+use super::{Alive, Halt, Shared, Wish, allowed, disk, failed, halted, inputs, outputs, prepare, pulled, pushed};
 use crate::container::{Piece, State};
 use crate::now_ms;
+use crate::room::Hold;
 use crate::spool::{Folder, Started};
 
 /// An engine that did not answer when it was asked for a container may make it late: it is looked for after so many looks, and again.
@@ -29,6 +30,10 @@ pub struct Life {
     pub halt: channel::Receiver<Halt>,
     /// The engine was asked for a container and did not answer: it may still make one.
     pub may_come_late: bool,
+    /// On its image, so that it is not removed meanwhile.
+    pub hold: Option<Hold>,
+    /// On its folder.
+    pub alive: Alive,
 }
 
 /// Where a life begins.
@@ -61,10 +66,13 @@ impl Life {
                 (self.keep(ended).await, container)
             }
             Origin::Started(started) => {
+                self.hold = Some(self.shared.stock.hold(started.image_id.clone()).await);
                 let ended = self.run_on(&started, None, 0).await.unwrap_or_else(|ended| ended);
                 (self.keep(ended).await, Some(started.container))
             }
         };
+        // As long as there is a container, its engine lets nobody remove its image.
+        self.hold = None;
         self.say(Phase::Ended(Box::new(ended)));
         if let Some(container) = container {
             self.remove(&container).await;
@@ -144,20 +152,22 @@ impl Life {
         let attempt = self.order.attempt;
         let progress = self.shared.progress.clone();
         let note = move |note: String| drop(progress.send((attempt, Phase::Preparing { note })));
-        let (shared, order) = (&self.shared, &self.order);
+        let (shared, order) = (self.shared.clone(), &self.order);
         let image = async {
             match &order.pushed {
                 Some(pushed) => {
                     let folder = self.folder.part("image").map_err(|error| disk("keep an image", &error))?;
-                    pushed::present(shared, &folder, (&order.image, pushed), &note).await
+                    pushed::present(&shared, &folder, (&order.image, pushed), &note).await
                 }
-                None => shared.engine.image(&order.image, order.pull_policy, &note).await.map_err(failed),
+                None => pulled::present(shared, order, note).await,
             }
         };
-        tokio::select! {
-            image = image => image,
-            reason = halted(&mut self.halt) => Err(stopped_early(reason)),
-        }
+        let (image, hold) = tokio::select! {
+            image = image => image?,
+            reason = halted(&mut self.halt) => return Err(stopped_early(reason)),
+        };
+        self.hold = Some(hold);
+        Ok(image.id)
     }
 
     /// From the start, or from where an earlier life of the runner left it (`pieces` is `None`). `since_ms` 0: the engine knows.

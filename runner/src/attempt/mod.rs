@@ -5,10 +5,12 @@ mod disk;
 mod freezer;
 mod inputs;
 mod life;
+mod living;
 mod meter;
 mod outputs;
 mod place;
 mod prepare;
+mod pulled;
 mod pushed;
 mod ship;
 mod sweep;
@@ -29,11 +31,13 @@ use crate::config::LoadSource;
 use crate::container::{Engine, Failure};
 use crate::link::Link;
 use crate::policy::LocalPolicy;
+use crate::room::Stock;
 use crate::spool::Cache;
 
 pub use adopt::{Adopted, adopt};
 pub use disk::Usage;
 pub use life::{Life, Origin};
+pub use living::{Alive, Living};
 
 /// What all attempts of a runner share.
 pub struct Shared {
@@ -51,6 +55,9 @@ pub struct Shared {
     /// Whose turn it is to load an image from the server.
     pub loading: tokio::sync::Mutex<()>,
     pub usage: Usage,
+    /// The images that this runner brought, and who holds which.
+    pub stock: Stock,
+    pub living: Living,
     /// What the host does now, its GPUs among it.
     pub load: LoadSource,
     /// The owner's, and the last word.

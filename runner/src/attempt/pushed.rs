@@ -9,27 +9,31 @@ use dsg_schemas::units::Bytes;
 use dsg_schemas::wire::Ended;
 
 use super::{Shared, archive, disk, inputs};
-use crate::container::Failure;
+use crate::container::{Failure, Present};
+use crate::room::Hold;
 
-/// Gives the image's id in the engine.
+/// Gives the image in the engine, and a hold on it.
 pub async fn present(
     shared: &Shared,
     folder: &Path,
     (image, pushed): (&str, &Upload),
     note: &(dyn Fn(String) + Send + Sync),
-) -> Result<String, Ended> {
+) -> Result<(Present, Hold), Ended> {
     let Upload { size, sha256 } = pushed;
     if sha256.len() != 64 || !sha256.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return Err(Ended::before_start(EndReason::Refused, format!("image {image}: {sha256:?} is not a sha256")));
     }
     let name = format!("localhost/dsg-pushed:{sha256}");
-    if let Some(id) = found(shared, &name).await? {
-        return Ok(id);
+    let mut hold = shared.stock.hold(shared.engine.full_name(&name)).await;
+    if let Some(present) = found(shared, &name).await? {
+        shared.stock.found(&mut hold, &present).await;
+        return Ok((present, hold));
     }
     note(format!("waiting to fetch image {image} from the server"));
     let _turn = shared.loading.lock().await;
-    if let Some(id) = found(shared, &name).await? {
-        return Ok(id);
+    if let Some(present) = found(shared, &name).await? {
+        shared.stock.found(&mut hold, &present).await;
+        return Ok((present, hold));
     }
     note(format!("fetching image {image}, {}, from the server", Bytes(*size)));
     let file = folder.join("image.tar");
@@ -45,12 +49,14 @@ pub async fn present(
     let loaded = shared.engine.load_file(&file, &name).await.map_err(|failure| ended(image, failure));
     // Only this link to it: the cache keeps the file itself while there is room.
     drop(std::fs::remove_file(&file));
-    loaded
+    let present = loaded?;
+    shared.stock.found(&mut hold, &present).await;
+    Ok((present, hold))
 }
 
-async fn found(shared: &Shared, name: &str) -> Result<Option<String>, Ended> {
+async fn found(shared: &Shared, name: &str) -> Result<Option<Present>, Ended> {
     match shared.engine.image(name, PullPolicy::Never, &|_| {}).await {
-        Ok(id) => Ok(Some(id)),
+        Ok(present) => Ok(Some(present)),
         Err(failure) if failure.reason == EndReason::ImageNotFound => Ok(None),
         Err(failure) => Err(ended(name, failure)),
     }

@@ -20,7 +20,36 @@ use dsg_schemas::wire::EngineFacts;
 use dsg_schemas::wire::log::Stream;
 use tokio::sync::mpsc;
 
+use crate::room::Space;
+
 pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, Failure>> + Send + 'a>>;
+
+/// An image that is there now.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Present {
+    pub id: String,
+    /// Set where it was not there before, under no name.
+    pub brought: Option<Bringing>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Bringing {
+    /// As the engine lists it.
+    pub name: String,
+    pub bytes: u64,
+}
+
+/// An image as the engine lists it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ImageSeen {
+    pub id: String,
+    /// In full, as [`Engine::full_name`] gives them.
+    pub names: Vec<String>,
+    /// By a container, running or not.
+    pub in_use: bool,
+    /// By one that is not of this grid and runner.
+    pub others_use_it: bool,
+}
 
 /// Why an engine call did not do what was asked, already sorted into the grid's end reasons.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -134,17 +163,28 @@ pub type Reading = mpsc::Receiver<Result<Piece, Failure>>;
 pub trait Engine: Send + Sync {
     /// Who it is; also proves that it answers.
     fn facts(&self) -> Answer<'_, EngineFacts>;
-    /// Makes the image present and gives its id. `note` receives progress for people. One pull per image at a time.
+    /// Makes the image present. `note` receives progress for people. One pull per image at a time.
     fn image<'a>(
         &'a self,
         image: &'a str,
         policy: PullPolicy,
         note: &'a (dyn Fn(String) + Send + Sync),
-    ) -> Answer<'a, String>;
+    ) -> Answer<'a, Present>;
     /// Loads an image from a `docker save` archive and gives its id.
     fn load_image(&self, archive: Vec<u8>) -> Answer<'_, String>;
     /// The same from a file of this host, and under this name from then on. What it is called inside must not count.
-    fn load_file<'a>(&'a self, archive: &'a Path, name: &'a str) -> Answer<'a, String>;
+    fn load_file<'a>(&'a self, archive: &'a Path, name: &'a str) -> Answer<'a, Present>;
+    /// The same name in full, as far as the engine completes names.
+    fn full_name(&self, name: &str) -> String {
+        name.to_owned()
+    }
+    /// All images.
+    fn images<'a>(&'a self, grid: &'a str, runner: RunnerId) -> Answer<'a, Vec<ImageSeen>>;
+    /// Removes these names of an image, and with the last one the image. Never by force: `false` says that something needs it. Fine if it
+    /// is gone.
+    fn remove_image<'a>(&'a self, id: &'a str, names: &'a [String]) -> Answer<'a, bool>;
+    /// What tells this engine's images from those of all others on this host.
+    fn place(&self) -> String;
     /// Creates, or finds the container of that name if the same attempt made it before. Gives its id.
     fn create<'a>(&'a self, plan: &'a ContainerPlan) -> Answer<'a, String>;
     /// Opens the output before start; pieces arrive until the container ends. The channel closes with the stream.
@@ -177,8 +217,8 @@ pub trait Engine: Send + Sync {
     fn remove<'a>(&'a self, id: &'a str) -> Answer<'a, ()>;
     /// Containers of this grid and runner, ended ones too; nobody else's.
     fn own<'a>(&'a self, grid: &'a str, runner: RunnerId) -> Answer<'a, Vec<Own>>;
-    /// Free bytes where containers live, if that can be known.
-    fn disk_free<'a>(&'a self) -> Answer<'a, Option<u64>>;
+    /// The disk where containers and images live, if that can be known.
+    fn disk(&self) -> Answer<'_, Option<Space>>;
     /// Processor time that own containers have used so far, by their names, as far as it is known.
     fn cpu_ms(&self) -> Vec<(String, u64)> {
         Vec::new()

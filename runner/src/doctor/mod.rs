@@ -11,6 +11,7 @@ use serde::Serialize;
 use crate::config::Config;
 use crate::container::Engine;
 use crate::link::Link;
+use crate::room::Space;
 use crate::selftest::{self, Subject, failed};
 use crate::spool::{Identity, Spool, SpoolError};
 use crate::{health, hex};
@@ -46,13 +47,13 @@ impl Report {
 pub async fn examine(config: &Config, engine: Result<&dyn Engine, String>, nonce: &str) -> Report {
     let mut report = Report::default();
     let identity = Spool::peek(&config.state);
-    let mut free = None;
+    let mut disk = None;
     match engine {
         Ok(engine) => {
             let mut facts = config.facts.clone();
             let subject = subject(&identity, nonce, &config.state);
             containers(engine, &subject, &mut facts, &mut report).await;
-            free = engine.disk_free().await.ok().flatten();
+            disk = engine.disk().await.ok().flatten();
         }
         Err(why) => {
             let repair = "install and start Docker or Podman, or name its socket with --engine unix:///path";
@@ -61,8 +62,8 @@ pub async fn examine(config: &Config, engine: Result<&dyn Engine, String>, nonce
         }
     }
     report.checks.extend(selftest::mounts(&config.policy, true));
-    let space = nearest(&config.state).and_then(health::space).unwrap_or((0, 0));
-    let low = health::low_disk(free, space, config.disk_reserve_bytes);
+    let state = nearest(&config.state).and_then(Space::around).unwrap_or_default();
+    let low = health::low_disk(disk, state, config.disk_reserve_bytes, &config.marks, false);
     report.checks.push(selftest::disk(low.as_deref()));
     server(&identity, &mut report).await;
     report

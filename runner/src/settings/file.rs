@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use dsg_schemas::api::SpecProblem;
 use dsg_schemas::limits::PIDS;
+use dsg_schemas::mark::Mark;
 use dsg_schemas::policy::{Most, Policy};
 use dsg_schemas::spec::is_name;
 use dsg_schemas::units::{Bytes, Millis};
@@ -13,9 +14,11 @@ use super::owner::owner;
 use super::section::{Notes, Section};
 use super::{Named, Settings};
 use crate::container::docker::CAPABILITIES;
+use crate::room::Marks;
 
 pub(super) const DURATION: &str = "a duration, as in \"2h\"";
 const SIZE: &str = "a size, as in \"512MiB\"";
+const MARK: &str = "a mark of a disk, as in \"5%,2GiB\"";
 
 pub fn parse(text: &str) -> Result<Settings, Vec<SpecProblem>> {
     let notes = Notes { text, problems: RefCell::default(), asked: RefCell::default() };
@@ -53,6 +56,11 @@ pub fn whole<'t>(notes: &Notes<'t>, table: &DeTable<'t>) -> Settings {
     settings.reserve_memory = reserve.parsed::<Bytes>("memory", SIZE);
     settings.reserve_disk = reserve.parsed::<Bytes>("disk", SIZE);
     reserve.finish();
+    let (disk, usual) = (top.section("disk"), Marks::default());
+    let mark = |key, usual| disk.parsed::<Mark>(key, MARK).unwrap_or(usual);
+    settings.marks =
+        Marks { clean: mark("clean", usual.clean), until: mark("until", usual.until), stop: mark("stop", usual.stop) };
+    disk.finish();
     settings.owner = owner(&top.section("owner"));
     policy(&top.section("policy"), &mut settings);
     top.finish();

@@ -38,6 +38,8 @@ const fn only_flag(
     Key { path: "", flag, variable, form, default, meaning }
 }
 
+const MARK: &str = "share of the disk, size, or both (the less counts), as in `5%,2GiB`";
+
 pub const KEYS: &[Key] = &[
     only_flag(
         "config",
@@ -131,6 +133,14 @@ pub const KEYS: &[Key] = &[
         "`0B`",
         "disk that stays the owner's: it is not offered, and with less free nothing new is taken",
     ),
+    only_file(
+        "disk.clean",
+        MARK,
+        "`10%,20GiB`",
+        "with less free, images that this runner brought and cached inputs are removed, oldest use first",
+    ),
+    only_file("disk.until", MARK, "`20%,40GiB`", "until so much is free"),
+    only_file("disk.stop", MARK, "`5%,2GiB`", "with less free nothing new is taken, until there is more again"),
     only_file(
         "owner.windows",
         "list of windows",

@@ -20,6 +20,7 @@ use dsg_schemas::units::{Bytes, Millis};
 
 use crate::owner::Owner;
 use crate::policy::{Absent, LocalPolicy, Mount};
+use crate::room::Marks;
 #[cfg(test)]
 pub use file::parse;
 pub use keys::{KEYS, table};
@@ -39,6 +40,7 @@ pub struct Settings {
     pub reserve_cpus_milli: Option<u64>,
     pub reserve_memory: Option<Bytes>,
     pub reserve_disk: Option<Bytes>,
+    pub marks: Marks,
     pub policy: Policy,
     pub gpus: Option<Vec<String>>,
     pub mounts: BTreeMap<String, Named>,

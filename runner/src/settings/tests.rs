@@ -5,6 +5,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use dsg_schemas::mark::Mark;
 use dsg_schemas::policy::Most;
 use toml::de::DeTable;
 
@@ -48,6 +49,10 @@ only_when_idle = { cpu_percent = 10, quiet = "5m" }
 cpus = 1
 memory = "1GiB"
 disk = "20GiB"
+
+[disk]
+clean = "20%"
+stop = "8%,4GiB"
 
 [policy]
 images = ["dsg-*", "ghcr.io/lab/**"]
@@ -95,6 +100,7 @@ fn every_key_is_understood() {
         reserve_cpus_milli: Some(1000),
         reserve_memory: Some(Bytes(1 << 30)),
         reserve_disk: Some(Bytes(20 << 30)),
+        marks: Marks { clean: "20%".parse().expect("a mark"), stop: Mark::of(8, 4 << 30), ..Marks::default() },
         policy: Policy {
             images: text(&["dsg-*", "ghcr.io/lab/**"]),
             networks: text(&["none"]),

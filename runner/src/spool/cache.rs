@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fs::{self, File, FileTimes, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::SystemTime;
@@ -141,6 +141,30 @@ impl Cache {
         total
     }
 
+    /// What could be had again, and is in no attempt's folder: when it was last used, its size, its path.
+    pub fn idle(&self) -> Vec<(SystemTime, u64, PathBuf)> {
+        let Ok(entries) = fs::read_dir(&self.folder) else { return Vec::new() };
+        let found = entries.filter_map(|entry| {
+            let entry = entry.ok()?;
+            let found = entry.metadata().ok().filter(|found| found.is_file() && found.nlink() == 1)?;
+            Some((found.modified().ok()?, found.len(), entry.path()))
+        });
+        found.collect()
+    }
+
+    /// Whether it was removed: not while it is fetched or given to an attempt.
+    pub fn remove_idle(&self, path: &Path) -> bool {
+        let flights = self.flights.lock().unwrap_or_else(PoisonError::into_inner);
+        let flight = path.file_stem().and_then(|name| flights.get(name.to_str()?));
+        if flight.is_some_and(|flight| flight.strong_count() > 0) {
+            return false;
+        }
+        let removed = fs::remove_file(path);
+        // It is counted anew when it matters.
+        *self.kept_bytes.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        removed.is_ok()
+    }
+
     fn is_on_its_way(&self, path: &Path) -> bool {
         let flights = self.flights.lock().unwrap_or_else(PoisonError::into_inner);
         let flight = path.file_stem().and_then(|name| flights.get(name.to_str()?));
@@ -205,5 +229,28 @@ mod tests {
         let newest = put("ee", 30, 0);
         cache.make_room(&newest, 30);
         assert_eq!(names(), ["dd", "ee"]);
+    }
+
+    #[test]
+    fn what_an_attempt_has_or_is_given_is_not_idle() {
+        let folder = tempfile::tempdir().expect("dir");
+        let elsewhere = tempfile::tempdir().expect("dir");
+        let cache = Cache::new(folder.path().to_owned(), 100);
+        for name in ["aa", "bb", "cc.part"] {
+            fs::write(folder.path().join(name), name).expect("written");
+        }
+        fs::hard_link(folder.path().join("aa"), elsewhere.path().join("in an attempt's folder")).expect("linked");
+        let flights = [cache.flight("bb"), cache.flight("cc")];
+        let idle = |cache: &Cache| {
+            let mut paths: Vec<PathBuf> = cache.idle().into_iter().map(|(_, _, path)| path).collect();
+            paths.sort();
+            paths
+        };
+        let [bb, cc] = ["bb", "cc.part"].map(|name| folder.path().join(name));
+        assert_eq!(idle(&cache), [bb.clone(), cc.clone()]);
+        assert!(!cache.remove_idle(&bb) && !cache.remove_idle(&cc), "they are on their way");
+        drop(flights);
+        assert!(cache.remove_idle(&bb) && cache.remove_idle(&cc));
+        assert_eq!(idle(&cache), Vec::<PathBuf>::new());
     }
 }

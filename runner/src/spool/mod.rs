@@ -1,8 +1,9 @@
 //! What a runner must not forget, on disk: who it is, what it holds, what it has not yet handed over.
 //!
 //! ```text
-//! STATE/lock  identity.json  blobs/<sha256>  attempts/<id>/{order,started,ended}.json  log/  dsg/  inputs/  outputs/
+//! STATE/lock  identity.json  images.json  blobs/<sha256>  attempts/<id>/{order,started,ended}.json  log/  dsg/  inputs/  outputs/
 //! ```
+mod brought;
 mod cache;
 mod file;
 mod folder;
@@ -16,6 +17,7 @@ use std::path::{Path, PathBuf};
 
 use dsg_schemas::ids::AttemptId;
 
+pub use brought::{Brought, BroughtFile, Images};
 pub use cache::{Cache, CacheError};
 pub use folder::{Folder, Left, Pauses, Started};
 pub use identity::Identity;
@@ -89,6 +91,11 @@ impl Spool {
     /// The place of one attempt; nothing is made yet.
     pub fn folder(&self, attempt: AttemptId) -> Folder {
         Folder::new(self.root.join("attempts").join(attempt.to_string()))
+    }
+
+    /// The list of images that this runner brought into this engine.
+    pub fn brought(&self, engine: &str) -> BroughtFile {
+        BroughtFile::new(&self.root, format!("{engine}, seen from {}", self.place()))
     }
 
     pub fn cache(&self, capacity_bytes: u64) -> Cache {

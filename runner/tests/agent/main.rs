@@ -9,6 +9,7 @@ mod life;
 mod pause;
 mod proof;
 mod real;
+mod room;
 mod trouble;
 
 fn sha256(bytes: &[u8]) -> String {

@@ -2,6 +2,7 @@
 //! an engine that is not given is skipped, and said so. Needs no registry: the runner's self-test image does everything.
 mod bench;
 mod gpus;
+mod images;
 mod pause;
 
 use std::collections::BTreeMap;
@@ -23,6 +24,7 @@ use dsg_schemas::wire::{Gpu, Work};
 
 use bench::{Bench, MIB, RUNNER, collect_log, expect_failure};
 use gpus::gpus_come_through_cdi;
+use images::images_go_when_nobody_needs_them;
 use pause::a_pause_really_pauses;
 
 async fn output_is_complete(bench: Arc<Bench>) {
@@ -386,7 +388,7 @@ async fn the_host_proves_itself(bench: Arc<Bench>) {
     assert_eq!(checks[10].blocks, Some(Work::Gpus));
     assert!(facts.gpus.is_empty() && facts.gpu_note.is_some(), "a GPU that no container gets is not offered");
     assert_eq!(bench.engine.own(&bench.grid, RunnerId(4712)).await.expect("listed"), [], "nothing is left behind");
-    assert!(bench.engine.disk_free().await.expect("asked").is_none_or(|bytes| bytes > 0));
+    assert!(bench.engine.disk().await.expect("asked").is_none_or(|disk| disk.free_bytes > 0));
 }
 
 /// Beside whatever else runs on the engine, and without a trace.
@@ -430,6 +432,7 @@ async fn suite(variable: &str) {
             doctor_reports_and_changes_nothing,
             a_mount_by_name_is_the_folder_alone,
             a_pause_really_pauses,
+            images_go_when_nobody_needs_them,
         ])
         .await,
     );

@@ -15,6 +15,7 @@ use super::failure::{Trouble, start_reason};
 use super::plain::{escaped, escaped_path};
 use super::state::state;
 use crate::container::{Exit, Failure, Own, State, label};
+use crate::room::Space;
 
 /// A wait returns by then, ended or not; whoever waits looks and waits again.
 const WAIT: Duration = Duration::from_secs(600);
@@ -158,10 +159,9 @@ impl DockerEngine {
         Ok(measured["SizeRw"].as_u64())
     }
 
-    pub(super) async fn free_bytes(&self) -> Result<Option<u64>, Failure> {
+    pub(super) async fn ask_space(&self) -> Result<Option<Space>, Failure> {
         let Some(root) = self.data_root.clone() else { return Ok(None) };
-        let looked = tokio::task::spawn_blocking(move || rustix::fs::statvfs(&root)).await;
-        Ok(looked.ok().and_then(Result::ok).map(|disk| disk.f_bavail.saturating_mul(disk.f_frsize)))
+        Ok(tokio::task::spawn_blocking(move || Space::around(&root)).await.ok().flatten())
     }
 
     /// The client's own time-out covers only the headers.
@@ -181,7 +181,7 @@ fn complaint(line: &str) -> Option<&str> {
 }
 
 /// Ours by its labels, which are checked again: a filter that an engine ignored must not cost somebody else's container.
-fn own(container: &serde_json::Value, grid: &str, runner: RunnerId) -> Option<Own> {
+pub(super) fn own(container: &serde_json::Value, grid: &str, runner: RunnerId) -> Option<Own> {
     let labels = container["Labels"].as_object()?;
     let value = |name: &str| labels.get(name).and_then(|value| value.as_str());
     if value(label::GRID) != Some(grid) || value(label::RUNNER) != Some(runner.to_string().as_str()) {

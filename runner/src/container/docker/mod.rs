@@ -11,10 +11,12 @@ mod golden;
 mod gpu;
 mod hardening;
 mod image;
+mod images;
 mod libpod;
 mod life;
 mod lifecycle;
 mod plain;
+mod pull;
 mod state;
 mod streams;
 
@@ -35,7 +37,8 @@ use tokio::sync::mpsc;
 pub use connect::{ConnectOptions, connect, connect_within};
 
 use super::watch::Watches;
-use super::{Answer, ContainerPlan, Engine, Failure, Own, Piece, Reading, State};
+use super::{Answer, ContainerPlan, Engine, Failure, ImageSeen, Own, Piece, Present, Reading, State};
+use crate::room::Space;
 use gpu::GpuWay;
 pub(crate) use hardening::CAPABILITIES;
 use hardening::Ceilings;
@@ -65,7 +68,7 @@ pub struct DockerEngine {
     gpu_ways: Vec<GpuWay>,
     gpu_way: AtomicUsize,
     /// One pull per image at a time, shared by all who wait for it.
-    pulls: Arc<Mutex<HashMap<String, image::Pull>>>,
+    pulls: Arc<Mutex<HashMap<String, pull::Pull>>>,
     /// What images say, by their ids.
     images: Mutex<HashMap<String, Arc<image::ImageDefaults>>>,
     watches: Watches,
@@ -83,7 +86,7 @@ impl Engine for DockerEngine {
         image: &'a str,
         policy: PullPolicy,
         note: &'a (dyn Fn(String) + Send + Sync),
-    ) -> Answer<'a, String> {
+    ) -> Answer<'a, Present> {
         Box::pin(self.make_present(image, policy, note))
     }
 
@@ -91,8 +94,25 @@ impl Engine for DockerEngine {
         Box::pin(self.load(archive))
     }
 
-    fn load_file<'a>(&'a self, archive: &'a Path, name: &'a str) -> Answer<'a, String> {
+    fn load_file<'a>(&'a self, archive: &'a Path, name: &'a str) -> Answer<'a, Present> {
         Box::pin(self.load_as(archive, name))
+    }
+
+    fn full_name(&self, name: &str) -> String {
+        image::full_name(name)
+    }
+
+    fn images<'a>(&'a self, grid: &'a str, runner: RunnerId) -> Answer<'a, Vec<ImageSeen>> {
+        Box::pin(self.list_images(grid, runner))
+    }
+
+    fn remove_image<'a>(&'a self, id: &'a str, names: &'a [String]) -> Answer<'a, bool> {
+        Box::pin(self.drop_image(id, names))
+    }
+
+    fn place(&self) -> String {
+        let root = self.data_root.as_deref().unwrap_or(&self.plain.socket);
+        format!("{:?} at {}", self.kind, root.display()).to_lowercase()
     }
 
     fn create<'a>(&'a self, plan: &'a ContainerPlan) -> Answer<'a, String> {
@@ -155,8 +175,8 @@ impl Engine for DockerEngine {
         Box::pin(self.list_own(grid, runner))
     }
 
-    fn disk_free<'a>(&'a self) -> Answer<'a, Option<u64>> {
-        Box::pin(self.free_bytes())
+    fn disk(&self) -> Answer<'_, Option<Space>> {
+        Box::pin(self.ask_space())
     }
 
     fn cpu_ms(&self) -> Vec<(String, u64)> {

@@ -35,6 +35,10 @@ impl Plain {
         self.call(Method::POST, path, None).await.map(drop)
     }
 
+    pub(super) async fn delete(&self, path: &str) -> Result<Value, Trouble> {
+        self.call(Method::DELETE, path, None).await
+    }
+
     async fn call(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value, Trouble> {
         let exchange = exchange(&self.socket, method, path, body);
         let answer = tokio::time::timeout(self.deadline, exchange).await;

@@ -6,15 +6,41 @@ use super::gate::{Call, Gate};
 use super::{Container, PretendEngine, is_live};
 use crate::container::{ContainerPlan, State, label};
 
+const LARGE: u64 = 1 << 40;
+
 impl PretendEngine {
     /// From now on it does not answer, until told otherwise; containers go on.
     pub fn set_gone(&self, gone: bool) {
         self.inner.gone.store(gone, Ordering::SeqCst);
     }
 
-    /// Free bytes where containers live; unknown at first.
+    /// Free bytes where containers live, on a large disk and before any image is fetched; unknown at first.
     pub fn set_disk_free(&self, bytes: u64) {
-        *self.inner.disk_free.lock().unwrap_or_else(PoisonError::into_inner) = Some(bytes);
+        self.set_disk(bytes, LARGE);
+    }
+
+    pub fn set_disk(&self, free_bytes: u64, total_bytes: u64) {
+        self.shelf().disk = Some((free_bytes, total_bytes));
+    }
+
+    /// What each image takes of the disk that is fetched from now on.
+    pub fn set_image_bytes(&self, bytes: u64) {
+        self.shelf().image_bytes = bytes;
+    }
+
+    /// Somebody else gives an image, which may be there already or not, one more name.
+    pub fn name_image(&self, image: &str, name: &str) {
+        self.shelf().named(image, name);
+    }
+
+    /// Names of all images, in the order in which they came.
+    pub fn shelf_names(&self) -> Vec<String> {
+        self.shelf().names()
+    }
+
+    /// Returns when there is no image of that name.
+    pub async fn taken_off(&self, name: &str) {
+        self.until(|| !self.shelf().names().iter().any(|found| found == name)).await;
     }
 
     /// From now on such calls wait until they are let go.

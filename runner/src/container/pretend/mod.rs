@@ -8,6 +8,7 @@ mod freeze;
 mod gate;
 mod hands;
 mod script;
+mod shelf;
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -23,12 +24,14 @@ use dsg_schemas::wire::EngineFacts;
 use dsg_schemas::wire::log::Stream;
 use tokio::sync::{mpsc, watch};
 
-use super::{Answer, ContainerPlan, Engine, Exit, Failure, Own, Piece, Reading, State, label};
+use super::{Answer, ContainerPlan, Engine, Exit, Failure, ImageSeen, Own, Piece, Present, Reading, State, label};
 use crate::now_ms;
+use crate::room::Space;
 pub use fault::Fault;
 pub use gate::Call;
 use gate::Gate;
 use script::{Script, archive};
+use shelf::Shelf;
 
 /// More than a task reads before it lets others have their turn: a flood leaves no gap.
 const PIECES: usize = 256;
@@ -62,7 +65,7 @@ struct Inner {
     /// How often it was asked while it was gone.
     refused: AtomicU64,
     gates: [Gate; 3],
-    disk_free: Mutex<Option<u64>>,
+    shelf: Mutex<Shelf>,
     faults: Mutex<Vec<Fault>>,
     /// Names of images that were loaded from files, in their order.
     loaded: Mutex<Vec<String>>,
@@ -77,7 +80,7 @@ impl Default for Inner {
             gone: AtomicBool::new(false),
             refused: AtomicU64::new(0),
             gates: Default::default(),
-            disk_free: Mutex::default(),
+            shelf: Mutex::default(),
             faults: Mutex::default(),
             loaded: Mutex::default(),
             changes: watch::Sender::new(0),
@@ -224,7 +227,7 @@ impl Engine for PretendEngine {
         image: &'a str,
         _policy: PullPolicy,
         note: &'a (dyn Fn(String) + Send + Sync),
-    ) -> Answer<'a, String> {
+    ) -> Answer<'a, Present> {
         Box::pin(async move {
             self.awake()?;
             match image {
@@ -237,7 +240,7 @@ impl Engine for PretendEngine {
                 _ if image.starts_with("localhost/dsg-pushed:") && !self.loaded().iter().any(|name| name == image) => {
                     Err(failure(EndReason::ImageNotFound, format!("nobody loaded {image}")))
                 }
-                _ => Ok(format!("sha256:{image}")),
+                _ => Ok(self.shelf().fetch(image)),
             }
         })
     }
@@ -252,13 +255,34 @@ impl Engine for PretendEngine {
         })
     }
 
-    fn load_file<'a>(&'a self, _archive: &'a Path, name: &'a str) -> Answer<'a, String> {
+    fn load_file<'a>(&'a self, _archive: &'a Path, name: &'a str) -> Answer<'a, Present> {
         Box::pin(async move {
             self.awake()?;
             self.inner.loaded.lock().unwrap_or_else(PoisonError::into_inner).push(name.to_owned());
+            let present = self.shelf().fetch(name);
             self.changed();
-            Ok(format!("sha256:{name}"))
+            Ok(present)
         })
+    }
+
+    fn images<'a>(&'a self, grid: &'a str, runner: RunnerId) -> Answer<'a, Vec<ImageSeen>> {
+        Box::pin(async move {
+            self.awake()?;
+            Ok(self.seen_images(grid, runner))
+        })
+    }
+
+    fn remove_image<'a>(&'a self, id: &'a str, names: &'a [String]) -> Answer<'a, bool> {
+        Box::pin(async move {
+            self.awake()?;
+            let removed = self.shelved(id, names);
+            self.changed();
+            Ok(removed)
+        })
+    }
+
+    fn place(&self) -> String {
+        "pretend".to_owned()
     }
 
     fn create<'a>(&'a self, plan: &'a ContainerPlan) -> Answer<'a, String> {
@@ -471,8 +495,8 @@ impl Engine for PretendEngine {
         })
     }
 
-    fn disk_free(&self) -> Answer<'_, Option<u64>> {
-        Box::pin(async { Ok(*self.inner.disk_free.lock().unwrap_or_else(PoisonError::into_inner)) })
+    fn disk(&self) -> Answer<'_, Option<Space>> {
+        Box::pin(async { Ok(self.shelf().space()) })
     }
 }
 
