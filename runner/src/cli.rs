@@ -166,6 +166,7 @@ impl Cli {
             }
         }
         config.marks = settings.marks;
+        config.registries = settings.registries.clone();
         config.owner = settings.owner.clone();
         config.lifetime = options.lifetime.map(|time| Duration::from_millis(time.0));
         config.idle_timeout = options.idle_timeout.map(|time| Duration::from_millis(time.0));
@@ -242,7 +243,8 @@ impl Options {
         (config.facts.gpus, config.facts.gpu_note) = (found.gpus, found.note);
         config.load = load_source(gpus);
         config.selftest = true;
-        Ok(Arc::new(connect(&ConnectOptions { engine: self.engine.clone(), state: config.state.clone() }).await?))
+        let (engine, state, registries) = (self.engine.clone(), config.state.clone(), config.registries.clone());
+        Ok(Arc::new(connect(&ConnectOptions { engine, state, registries }).await?))
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use dsg_schemas::wire::{Facts, Load};
 
 use crate::attempt::Patience;
+use crate::container::docker::Registries;
 use crate::owner::Owner;
 use crate::policy::LocalPolicy;
 use crate::probe::Gpus;
@@ -32,6 +33,8 @@ pub struct Config {
     pub disk_reserve_bytes: u64,
     /// How much of the disks is to be free.
     pub marks: Marks,
+    /// Credentials for pulls.
+    pub registries: Registries,
     /// Prove at start that containers run, limits hold and GPUs are there; GPUs that are not proven are not offered.
     pub selftest: bool,
     /// What containers may have here.
@@ -56,6 +59,7 @@ impl Config {
             cache_bytes: CACHE_BYTES,
             disk_reserve_bytes: 0,
             marks: Marks::default(),
+            registries: Registries::default(),
             selftest: false,
             policy: LocalPolicy::default(),
             owner: Owner::default(),

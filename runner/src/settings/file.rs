@@ -62,6 +62,7 @@ pub fn whole<'t>(notes: &Notes<'t>, table: &DeTable<'t>) -> Settings {
         Marks { clean: mark("clean", usual.clean), until: mark("until", usual.until), stop: mark("stop", usual.stop) };
     disk.finish();
     settings.owner = owner(&top.section("owner"));
+    settings.registries.files = top.section("registry").named(registry).into_iter().collect();
     policy(&top.section("policy"), &mut settings);
     top.finish();
     settings
@@ -89,10 +90,33 @@ fn policy(policy: &Section<'_, '_>, settings: &mut Settings) {
     policy.finish();
 }
 
+fn registry(section: &Section<'_, '_>, at: &std::ops::Range<usize>) -> Option<PathBuf> {
+    let path = section.text("credentials_file").map(PathBuf::from);
+    section.finish();
+    if !section.is_named(is_registry) {
+        section.wrong(at, "a registry is `host` or `host:port` in quotes, as in [registry.\"ghcr.io\"], without https:// and without a path");
+    }
+    match &path {
+        None => section.missing("credentials_file", at),
+        Some(path) if !path.is_absolute() => section.wrong(at, "credentials_file must be an absolute path"),
+        Some(_) => {}
+    }
+    path
+}
+
+/// As the first part of an image's full name.
+fn is_registry(name: &str) -> bool {
+    let (host, port) = name.split_once(':').map_or((name, None), |(host, port)| (host, Some(port)));
+    let fine = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || ".-".contains(c);
+    let has_name =
+        !host.is_empty() && host.chars().all(fine) && (host.contains('.') || port.is_some() || host == "localhost");
+    has_name && port.is_none_or(|port| port.parse::<u16>().is_ok())
+}
+
 fn mount(section: &Section<'_, '_>, at: &std::ops::Range<usize>) -> Option<Named> {
     let (path, write) = (section.text("path"), section.truth("write").unwrap_or(false));
     section.finish();
-    if !section.has_name_of(is_name) {
+    if !section.is_named(is_name) {
         section
             .wrong(at, "the name of a mount begins with a letter and has only a-z, 0-9, _ and -, at most 63 of them");
     }

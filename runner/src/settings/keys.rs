@@ -172,6 +172,12 @@ pub const KEYS: &[Key] = &[
         "for so long others must not have used more, and nobody have typed on a terminal",
     ),
     only_file(
+        "registry.NAME.credentials_file",
+        "absolute path of a file",
+        "none",
+        "credentials for pulls from this registry alone, which is `host` or `host:port` in quotes; as `docker login` and `podman login --authfile` write it",
+    ),
+    only_file(
         "policy.images",
         "list of patterns",
         "all",
@@ -209,12 +215,16 @@ pub const KEYS: &[Key] = &[
     only_file("policy.mounts.NAME.write", "`true` or `false`", "`false`", "whether jobs may write there"),
 ];
 
+const IN_A_FILE: &str = "secrets stay in a file of their own: name it with `credentials_file`";
+
 /// Words that one might look for, and what to do.
 pub const NOT_HERE: &[(&str, &str)] = &[
     ("policy.privileged", "no container is ever privileged: there is no way for a job to ask for it"),
     ("policy.devices", "a container gets GPUs and no other device of the host; use `policy.gpus`"),
     ("state", "the state folder is named with --state or DSG_RUNNER_STATE"),
     ("policy.most.gpus", "use `policy.gpus`"),
+    ("registry.NAME.password", IN_A_FILE),
+    ("registry.NAME.username", IN_A_FILE),
 ];
 
 /// For docs/runner-config.md.

@@ -18,6 +18,7 @@ use anyhow::{Context, bail};
 use dsg_schemas::policy::{MountRule, Policy};
 use dsg_schemas::units::{Bytes, Millis};
 
+use crate::container::docker::Registries;
 use crate::owner::Owner;
 use crate::policy::{Absent, LocalPolicy, Mount};
 use crate::room::Marks;
@@ -41,6 +42,7 @@ pub struct Settings {
     pub reserve_memory: Option<Bytes>,
     pub reserve_disk: Option<Bytes>,
     pub marks: Marks,
+    pub registries: Registries,
     pub policy: Policy,
     pub gpus: Option<Vec<String>>,
     pub mounts: BTreeMap<String, Named>,

@@ -66,12 +66,14 @@ pub struct Section<'n, 't> {
     known_as: String,
     table: Option<&'n DeTable<'t>>,
     asked: RefCell<Vec<&'static str>>,
+    /// Where the owner chose it.
+    name: String,
 }
 
 impl<'n, 't> Section<'n, 't> {
     pub fn new(notes: &'n Notes<'t>, table: &'n DeTable<'t>) -> Self {
         let (path, known_as, asked) = (String::new(), String::new(), RefCell::default());
-        Section { notes, path, known_as, table: Some(table), asked }
+        Section { notes, path, known_as, table: Some(table), asked, name: String::new() }
     }
 
     fn joined(path: &str, key: &str) -> String {
@@ -178,7 +180,7 @@ impl<'n, 't> Section<'n, 't> {
         let value = self.value(key);
         self.notes.asked.borrow_mut().pop();
         let table = value.and_then(|value| self.as_table(&path, value));
-        Section { notes: self.notes, path, known_as, table, asked: RefCell::default() }
+        Section { notes: self.notes, path, known_as, table, asked: RefCell::default(), name: String::new() }
     }
 
     pub fn is_there(&self) -> bool {
@@ -197,13 +199,14 @@ impl<'n, 't> Section<'n, 't> {
     pub fn named<T>(&self, read: impl Fn(&Section<'n, 't>, &Range<usize>) -> Option<T>) -> Vec<(String, T)> {
         let known_as = Self::joined(&self.known_as, "NAME");
         let mut found = Vec::new();
-        for (name, value) in self.table.into_iter().flatten() {
-            let path = Self::joined(&self.path, name.get_ref());
+        for (key, value) in self.table.into_iter().flatten() {
+            let path = Self::joined(&self.path, key.get_ref());
             if let Some(table) = self.as_table(&path, value) {
                 let known_as = known_as.clone();
-                let section =
-                    Section { notes: self.notes, path, known_as, table: Some(table), asked: RefCell::default() };
-                found.extend(read(&section, &name.span()).map(|read| (name.get_ref().to_string(), read)));
+                let (asked, name) = (RefCell::default(), key.get_ref().to_string());
+                let section = Section { notes: self.notes, path, known_as, table: Some(table), asked, name };
+                let read = read(&section, &key.span());
+                found.extend(read.map(|read| (section.name, read)));
             }
         }
         found
@@ -231,8 +234,8 @@ impl<'n, 't> Section<'n, 't> {
     }
 
     /// Of a table under a name that the owner chose.
-    pub fn has_name_of(&self, form: fn(&str) -> bool) -> bool {
-        self.path.rsplit('.').next().is_some_and(form)
+    pub fn is_named(&self, form: fn(&str) -> bool) -> bool {
+        form(&self.name)
     }
 
     pub fn wrong(&self, at: &Range<usize>, why: &str) {

@@ -54,6 +54,9 @@ disk = "20GiB"
 clean = "20%"
 stop = "8%,4GiB"
 
+[registry."lab.example:5000"]
+credentials_file = "/etc/dsg/lab.json"
+
 [policy]
 images = ["dsg-*", "ghcr.io/lab/**"]
 networks = ["none"]
@@ -101,6 +104,7 @@ fn every_key_is_understood() {
         reserve_memory: Some(Bytes(1 << 30)),
         reserve_disk: Some(Bytes(20 << 30)),
         marks: Marks { clean: "20%".parse().expect("a mark"), stop: Mark::of(8, 4 << 30), ..Marks::default() },
+        registries: Registries { files: [("lab.example:5000".to_owned(), PathBuf::from("/etc/dsg/lab.json"))].into() },
         policy: Policy {
             images: text(&["dsg-*", "ghcr.io/lab/**"]),
             networks: text(&["none"]),

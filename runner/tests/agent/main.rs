@@ -9,6 +9,7 @@ mod life;
 mod pause;
 mod proof;
 mod real;
+mod registry;
 mod room;
 mod trouble;
 

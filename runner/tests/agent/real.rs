@@ -30,7 +30,7 @@ async fn lives_on(variable: &str) {
     let grid = format!("agent-test-{}-{}", std::process::id(), variable.to_lowercase().replace('_', "-"));
     let (fake, state) = (Fake::start_as(&grid).await, tempfile::tempdir().expect("dir"));
     let socket = if socket.starts_with("unix://") { socket } else { format!("unix://{socket}") };
-    let options = ConnectOptions { engine: Some(socket), state: state.path().to_owned() };
+    let options = ConnectOptions { engine: Some(socket), state: state.path().to_owned(), ..ConnectOptions::default() };
     let engine: Arc<dyn Engine> = Arc::new(connect(&options).await.expect("an engine"));
     let image = selftest::image().expect("packed");
     engine.load_image(image.archive).await.expect("loaded");

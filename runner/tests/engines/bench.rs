@@ -43,7 +43,7 @@ impl Bench {
             eprintln!("SKIPPED: {variable} is not set, so this engine was not tested");
             return None;
         };
-        let options = ConnectOptions { engine: Some(address.clone()), state: PathBuf::new() };
+        let options = ConnectOptions { engine: Some(address.clone()), ..ConnectOptions::default() };
         let engine = connect(&options).await.unwrap_or_else(|failure| panic!("{variable}={address}: {failure}"));
         let packed = image().expect("an image");
         let image = engine.load_image(packed.archive).await.expect("loaded");

@@ -355,7 +355,7 @@ async fn a_running_container_is_taken_up_again(bench: Arc<Bench>) {
     bench.engine.start(&id).await.expect("started");
     // A second life of the runner: another client, which knows only labels. A busy host has twenty seconds for it.
     let address = format!("unix://{}", bench.socket.display());
-    let options = ConnectOptions { engine: Some(address), state: PathBuf::new() };
+    let options = ConnectOptions { engine: Some(address), ..ConnectOptions::default() };
     let second = connect(&options).await.expect("connected");
     let found = second.own(&bench.grid, RUNNER).await.expect("listed");
     assert!(found.iter().any(|own| own.id == id && own.attempt == AttemptId(17)));

@@ -38,8 +38,12 @@ async fn overhead_at(socket: &str, at_once: usize) -> Result<()> {
     let cpus = at_once.to_string();
     lab.add_runner("ada", &["--engine", &format!("unix://{socket}"), "--cpus", &cpus, "--memory", "4GiB"]).await?;
     let docker = Docker::connect_with_unix(socket, 120, API_DEFAULT_VERSION)?;
-    let engine =
-        connect(&ConnectOptions { engine: Some(format!("unix://{socket}")), state: lab.path("bench") }).await?;
+    let engine = connect(&ConnectOptions {
+        engine: Some(format!("unix://{socket}")),
+        state: lab.path("bench"),
+        ..ConnectOptions::default()
+    })
+    .await?;
     let dsg = lab.path("dsg");
     std::fs::create_dir(&dsg)?;
     let body = body(&docker, &engine, &dsg).await?;

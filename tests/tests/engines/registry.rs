@@ -1,6 +1,8 @@
 //! Images from a real registry on loopback: what it has, what it has newer, what it has not, and what happens when it is down.
-use std::fs::File;
+use std::fs::{File, Permissions};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
@@ -11,13 +13,30 @@ use dsg_tests::lab::Lab;
 
 use super::stdout;
 
+/// `ada:lab-only` and `ada:guess` as clients keep them, and the first one's password as a registry does.
+const LOGIN: &str = "YWRhOmxhYi1vbmx5";
+const WRONG: &str = "YWRhOmd1ZXNz";
+const HASH: &str = "$2y$05$abcdefghijklmnopqrstuuRXGGEelSA1ue7vuQcHHDcpjSWLLc1xS";
+
 pub async fn docker_pulls(socket: &str) -> Result<()> {
     let mut lab = Lab::start().await?;
     let Some(registry) = Registry::start(&lab).await? else { return Ok(()) };
     lab.add_runner("ada", &["--engine", socket, "--cpus", "2", "--memory", "1GiB"]).await?;
     // Docker takes plain HTTP from loopback by itself.
     let tools = Tools { engine: format!("docker -H {socket}"), push: "push", image: registry.image("shell") };
-    images_are_pulled_as_asked(&lab.client, registry, &tools).await
+    images_are_pulled_as_asked(&lab.client, registry, &tools).await?;
+    docker_logs_in(socket).await.context("a registry that wants a login")
+}
+
+async fn docker_logs_in(socket: &str) -> Result<()> {
+    let mut lab = Lab::start().await?;
+    let Some(registry) = Registry::start_closed(&lab).await? else { return Ok(()) };
+    let login = lab.path("login");
+    std::fs::create_dir(&login)?;
+    write_login(&login.join("config.json"), &registry.address)?;
+    let engine = format!("docker --config {} -H {socket}", login.display());
+    let tools = Tools { engine, push: "push", image: registry.image("shell") };
+    credentials_open_a_registry(&mut lab, registry, &tools, socket).await
 }
 
 pub async fn podman_pulls() -> Result<()> {
@@ -41,6 +60,37 @@ pub async fn podman_pulls() -> Result<()> {
     lab.add_runner("ada", &["--engine", &address, "--cpus", "2", "--memory", "1GiB"]).await?;
     let tools = Tools { engine, push: "push --tls-verify=false", image: registry.image("shell") };
     images_are_pulled_as_asked(&lab.client, registry, &tools).await
+}
+
+fn write_login(file: &Path, address: &str) -> Result<()> {
+    let text = format!("{{\"auths\": {{\"{address}\": {{\"auth\": \"{LOGIN}\"}}}}}}");
+    std::fs::write(file, text)?;
+    Ok(std::fs::set_permissions(file, Permissions::from_mode(0o600))?)
+}
+
+/// The runner has them in a file of its own; without it, it says which one it looked at.
+async fn credentials_open_a_registry(lab: &mut Lab, registry: Registry, tools: &Tools, engine: &str) -> Result<()> {
+    let (auth, settings) = (lab.path("auth.json"), lab.path("runner.toml"));
+    write_login(&auth, &registry.address)?;
+    let text = format!("[registry.\"{}\"]\ncredentials_file = \"{}\"\n", registry.address, auth.display());
+    std::fs::write(&settings, text)?;
+    std::fs::set_permissions(&settings, Permissions::from_mode(0o600))?;
+    let settings = settings.display().to_string();
+    let more = ["--engine", engine, "--config", &settings, "--cpus", "2", "--memory", "1GiB"];
+    lab.add_runner("ada", &more).await?;
+    let image = format!("{}:1", tools.image);
+    tools.publish("closed")?;
+    tools.run(&["rmi", &image])?;
+    ensure!(says(&lab.client, &image, "missing").await? == "closed\n", "it is let in");
+    std::fs::write(&auth, format!("{{\"auths\": {{\"{}\": {{\"auth\": \"{WRONG}\"}}}}}}", registry.address))?;
+    let job = lab.client.submit(&job(&image, "always")).await?;
+    lab.client.ended(job).await?;
+    let chunk = lab.client.chunk_at(job, 0).await?;
+    let message = &chunk.chunk.message;
+    ensure!(chunk.chunk.reason == Some(EndReason::ImageNotFound), "{chunk:?}");
+    ensure!(message.contains(&auth.display().to_string()) && !message.contains("guess"), "{message}");
+    ensure!(!lab.log("ada.log").contains("lab-only"), "a password is in the log");
+    Ok(())
 }
 
 async fn images_are_pulled_as_asked(client: &Client, registry: Registry, tools: &Tools) -> Result<()> {
@@ -123,13 +173,25 @@ struct Registry {
 impl Registry {
     /// `None`: left out, said loudly.
     async fn start(lab: &Lab) -> Result<Option<Registry>> {
+        Registry::start_with(lab, "").await
+    }
+
+    /// One that lets in nobody but ada.
+    async fn start_closed(lab: &Lab) -> Result<Option<Registry>> {
+        let users = lab.path("htpasswd");
+        std::fs::write(&users, format!("ada:{HASH}\n"))?;
+        let more = format!("auth: {{htpasswd: {{realm: lab, path: '{}'}}}}\n", users.display());
+        Registry::start_with(lab, &more).await
+    }
+
+    async fn start_with(lab: &Lab, more: &str) -> Result<Option<Registry>> {
         if let Ok(why) = std::env::var("DSG_SKIP_REGISTRY") {
             eprintln!("SKIPPED: nothing was pulled from a registry: {why}");
             return Ok(None);
         }
         let (config, data, log) = (lab.path("registry.yml"), lab.path("registry"), lab.path("registry.log"));
         let storage = format!("storage: {{filesystem: {{rootdirectory: '{}'}}}}", data.display());
-        std::fs::write(&config, format!("version: 0.1\nhttp: {{addr: '127.0.0.1:0'}}\n{storage}\n"))?;
+        std::fs::write(&config, format!("version: 0.1\nhttp: {{addr: '127.0.0.1:0'}}\n{storage}\n{more}"))?;
         let mut command = Command::new("docker-registry");
         command.arg("serve").arg(&config).stdin(Stdio::null()).stdout(Stdio::null()).stderr(File::create(&log)?);
         let process =

@@ -18,7 +18,7 @@ use super::find::{Place, places};
 use super::gpu::gpu_ways;
 use super::hardening::Ceilings;
 use super::plain::Plain;
-use super::{DockerEngine, Kind};
+use super::{DockerEngine, Kind, Registries};
 use crate::container::Failure;
 use crate::container::watch::Watches;
 
@@ -35,6 +35,8 @@ pub struct ConnectOptions {
     pub engine: Option<String>,
     /// The runner's own folder, for the socket of a Podman service that it starts itself.
     pub state: PathBuf,
+    /// Credentials for pulls.
+    pub registries: Registries,
 }
 
 /// Opens the first engine that answers.
@@ -47,7 +49,7 @@ pub async fn connect_within(options: &ConnectOptions, deadline: Duration) -> Res
     let places = places(options.engine.as_deref(), &|name| std::env::var(name).ok()).map_err(no_engine)?;
     let mut tried = Vec::new();
     for place in &places {
-        match open(&place.socket, None, deadline).await {
+        match open(&place.socket, None, deadline, options).await {
             Ok(engine) => return Ok(engine),
             Err(trouble) => tried.push(told(place, &trouble)),
         }
@@ -57,11 +59,11 @@ pub async fn connect_within(options: &ConnectOptions, deadline: Duration) -> Res
         let socket = options.state.join("podman.sock");
         let socket = std::path::absolute(&socket).unwrap_or(socket);
         // One that a killed runner left behind.
-        if let Ok(engine) = open(&socket, None, deadline).await {
+        if let Ok(engine) = open(&socket, None, deadline, options).await {
             return Ok(engine);
         }
         let service = start_service(&podman, &socket).await.map_err(no_engine)?;
-        return open(&socket, Some(service), deadline)
+        return open(&socket, Some(service), deadline, options)
             .await
             .map_err(|trouble| trouble.failed("open our own Podman service"));
     }
@@ -88,7 +90,12 @@ fn told(place: &Place, trouble: &Trouble) -> String {
     format!("{path} ({}): {why}{hint}", place.from)
 }
 
-async fn open(socket: &Path, service: Option<Child>, deadline: Duration) -> Result<DockerEngine, Trouble> {
+async fn open(
+    socket: &Path,
+    service: Option<Child>,
+    deadline: Duration,
+    options: &ConnectOptions,
+) -> Result<DockerEngine, Trouble> {
     let plain = Plain { socket: socket.to_owned(), deadline };
     let version = plain.get("/version").await?;
     let info = plain.get("/info").await?;
@@ -111,6 +118,7 @@ async fn open(socket: &Path, service: Option<Child>, deadline: Duration) -> Resu
         no_init: AtomicBool::new(false),
         gpu_way: AtomicUsize::new(0),
         pulls: Arc::new(Mutex::new(HashMap::new())),
+        registries: options.registries.clone(),
         images: Mutex::default(),
         watches: Watches::new(),
         service: tokio::sync::Mutex::new(service),
@@ -239,7 +247,8 @@ mod tests {
 
     #[tokio::test]
     async fn an_engine_that_is_not_there_is_told_with_its_address() {
-        let options = ConnectOptions { engine: Some("unix:///nowhere/engine.sock".into()), state: PathBuf::new() };
+        let options =
+            ConnectOptions { engine: Some("unix:///nowhere/engine.sock".into()), ..ConnectOptions::default() };
         let failure = connect(&options).await.err().expect("nobody listens");
         assert!(failure.engine_gone);
         assert!(failure.message.contains("/nowhere/engine.sock (--engine): "), "{}", failure.message);

@@ -158,6 +158,11 @@ pub(super) fn pull_reason(trouble: &Trouble) -> EndReason {
     }
 }
 
+/// Whether the registry wants to know who asks, or does not like who does.
+pub(super) fn is_about_login(trouble: &Trouble) -> bool {
+    trouble.says(&["unauthorized", "authentication required", "denied", "no basic auth credentials", "docker login"])
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

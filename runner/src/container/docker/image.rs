@@ -14,7 +14,7 @@ use serde_json::Value;
 use tokio_util::io::ReaderStream;
 
 use super::DockerEngine;
-use super::failure::{Trouble, pull_reason};
+use super::failure::{Trouble, is_about_login, pull_reason};
 use super::images::{bare, ids};
 use super::plain::escaped_path;
 use crate::container::{Bringing, Failure, Present};
@@ -81,8 +81,12 @@ impl DockerEngine {
         }
         let pulled = self.pull(&name, note).await;
         let before = pulled.map_err(|trouble| {
-            let reason = pull_reason(&trouble);
-            trouble.sorted(&format!("pull image {image}"), reason)
+            let (reason, login) = (pull_reason(&trouble), is_about_login(&trouble));
+            let mut failure = trouble.sorted(&format!("pull image {image}"), reason);
+            if login {
+                failure.message = format!("{}; {}", failure.message, self.registries.looked_at(&name));
+            }
+            failure
         })?;
         // The only proof of a pull: Podman tells of failures inside an answer that began as a success.
         let seen = self

@@ -17,6 +17,7 @@ mod life;
 mod lifecycle;
 mod plain;
 mod pull;
+mod registry;
 mod state;
 mod streams;
 
@@ -35,6 +36,7 @@ use tokio::process::Child;
 use tokio::sync::mpsc;
 
 pub use connect::{ConnectOptions, connect, connect_within};
+pub use registry::Registries;
 
 use super::watch::Watches;
 use super::{Answer, ContainerPlan, Engine, Failure, ImageSeen, Own, Piece, Present, Reading, State};
@@ -69,6 +71,7 @@ pub struct DockerEngine {
     gpu_way: AtomicUsize,
     /// One pull per image at a time, shared by all who wait for it.
     pulls: Arc<Mutex<HashMap<String, pull::Pull>>>,
+    registries: Registries,
     /// What images say, by their ids.
     images: Mutex<HashMap<String, Arc<image::ImageDefaults>>>,
     watches: Watches,

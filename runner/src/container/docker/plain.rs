@@ -5,10 +5,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
-use hyper::{Method, Request};
+use hyper::body::Incoming;
+use hyper::{Method, Request, Response};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::net::UnixStream;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::failure::{Trouble, chain};
 
@@ -46,25 +48,39 @@ impl Plain {
     }
 }
 
-async fn exchange(socket: &Path, method: Method, path: &str, body: Option<&Value>) -> Result<Value, Trouble> {
+/// A connection of its own, and the answer's head.
+async fn ask(
+    socket: &Path,
+    method: Method,
+    path: &str,
+    header: Option<(&str, &str)>,
+    body: Option<&Value>,
+) -> Result<(Response<Incoming>, AbortOnDropHandle<()>), Trouble> {
     let silent = |error: &dyn std::error::Error| Trouble::Silent(chain(error));
     let stream =
         UnixStream::connect(socket).await.map_err(|error| Trouble::Silent(format!("{}: {error}", socket.display())))?;
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|error| silent(&error))?;
-    let driver = tokio::spawn(connection);
+    // How it ended shows in the answer.
+    let driver = AbortOnDropHandle::new(tokio::spawn(async move { drop(connection.await) }));
     let bytes = body.map(|body| Bytes::from(body.to_string())).unwrap_or_default();
-    let request = Request::builder()
+    let mut request = Request::builder()
         .method(method)
         .uri(path)
         .header("host", "localhost")
-        .header("content-type", "application/json")
-        .body(Full::new(bytes))
-        .map_err(|error| Trouble::Strange(chain(&error)))?;
+        .header("content-type", "application/json");
+    if let Some((name, value)) = header {
+        request = request.header(name, value);
+    }
+    let request = request.body(Full::new(bytes)).map_err(|error| Trouble::Strange(chain(&error)))?;
     let answer = sender.send_request(request).await.map_err(|error| silent(&error))?;
+    Ok((answer, driver))
+}
+
+async fn exchange(socket: &Path, method: Method, path: &str, body: Option<&Value>) -> Result<Value, Trouble> {
+    let (answer, _driver) = ask(socket, method, path, None, body).await?;
     let status = answer.status();
     let read = Limited::new(answer.into_body(), ANSWER_BYTES).collect().await;
-    driver.abort();
     let bytes = read.map_err(|error| Trouble::Silent(error.to_string()))?.to_bytes();
     let value = serde_json::from_slice::<Value>(&bytes);
     if status.is_success() {
@@ -74,9 +90,63 @@ async fn exchange(socket: &Path, method: Method, path: &str, body: Option<&Value
             Err(error) => Err(Trouble::Strange(error.to_string())),
         };
     }
-    let said = value.ok().and_then(|value| value["message"].as_str().map(str::to_owned));
-    let message = said.unwrap_or_else(|| String::from_utf8_lossy(&bytes).trim().to_owned());
-    Err(Trouble::Refused { status: status.as_u16(), message })
+    Err(refused(status.as_u16(), &bytes))
+}
+
+fn refused(status: u16, bytes: &[u8]) -> Trouble {
+    let said =
+        serde_json::from_slice::<Value>(bytes).ok().and_then(|value| value["message"].as_str().map(str::to_owned));
+    let message = said.unwrap_or_else(|| String::from_utf8_lossy(bytes).trim().to_owned());
+    Trouble::Refused { status, message }
+}
+
+/// An answer that comes line by line, each of them JSON.
+pub(super) struct Lines {
+    body: Incoming,
+    read: Vec<u8>,
+    _driver: AbortOnDropHandle<()>,
+}
+
+impl Plain {
+    /// Without a deadline: whoever reads has one between two lines.
+    pub(super) async fn lines(&self, path: &str, header: Option<(&str, &str)>) -> Result<Lines, Trouble> {
+        let (answer, driver) = ask(&self.socket, Method::POST, path, header, None).await?;
+        let (status, body) = (answer.status(), answer.into_body());
+        if status.is_success() {
+            return Ok(Lines { body, read: Vec::new(), _driver: driver });
+        }
+        let read = Limited::new(body, ANSWER_BYTES).collect().await;
+        Err(refused(status.as_u16(), &read.map(|read| read.to_bytes()).unwrap_or_default()))
+    }
+}
+
+impl Lines {
+    /// `None`: it is over. One that breaks off is an error.
+    pub(super) async fn next(&mut self) -> Result<Option<Value>, Trouble> {
+        loop {
+            let end = self.read.iter().position(|byte| *byte == b'\n');
+            if let Some(end) = end {
+                let line: Vec<u8> = self.read.drain(..=end).collect();
+                match line.trim_ascii() {
+                    [] => continue,
+                    line => return parsed(line).map(Some),
+                }
+            }
+            match self.body.frame().await {
+                Some(Ok(frame)) => self.read.extend_from_slice(frame.data_ref().map_or(&[][..], |data| data)),
+                Some(Err(error)) => return Err(Trouble::Silent(chain(&error))),
+                None if self.read.trim_ascii().is_empty() => return Ok(None),
+                None => return parsed(std::mem::take(&mut self.read).trim_ascii()).map(Some),
+            }
+            if self.read.len() > ANSWER_BYTES {
+                return Err(Trouble::Strange("a line without an end".to_owned()));
+            }
+        }
+    }
+}
+
+fn parsed(line: &[u8]) -> Result<Value, Trouble> {
+    serde_json::from_slice(line).map_err(|error| Trouble::Strange(error.to_string()))
 }
 
 /// A value for a query.

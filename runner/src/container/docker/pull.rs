@@ -3,19 +3,18 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use bollard::Docker;
-use bollard::query_parameters::CreateImageOptionsBuilder;
-use futures_util::StreamExt;
 use tokio::sync::watch;
 
 use super::DockerEngine;
 use super::failure::Trouble;
 use super::image::parts;
 use super::images::ids;
-use super::plain::Plain;
+use super::plain::{Plain, escaped};
+use super::registry::Login;
 
 /// A pull that says nothing for this long is dead. One layer of many gigabytes still reports its bytes.
 const PULL_SILENCE: Duration = Duration::from_secs(600);
+
 /// A pull under way: what it does now, or how it ended.
 pub(super) type Pull = watch::Receiver<Progress>;
 
@@ -30,7 +29,8 @@ type Before = Option<Arc<BTreeSet<String>>>;
 
 impl DockerEngine {
     pub(super) async fn pull(&self, name: &str, note: &(dyn Fn(String) + Send + Sync)) -> Result<Before, Trouble> {
-        let mut pull = self.pull_under_way(name);
+        let login = self.login(name).await?;
+        let mut pull = self.pull_under_way(name, login);
         loop {
             let now = pull.borrow_and_update().clone();
             if let Some(done) = now.done {
@@ -46,51 +46,71 @@ impl DockerEngine {
     }
 
     /// Joins the pull of this image, or begins it.
-    fn pull_under_way(&self, name: &str) -> Pull {
+    fn pull_under_way(&self, name: &str, login: Option<Login>) -> Pull {
         let mut pulls = self.pulls.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(pull) = pulls.get(name) {
             return pull.clone();
         }
         let (sender, receiver) = watch::channel(Progress::default());
         pulls.insert(name.to_owned(), receiver.clone());
-        let (docker, plain) = (self.long.clone(), self.plain.clone());
-        tokio::spawn(run_pull(docker, plain, name.to_owned(), sender, self.pulls.clone()));
+        tokio::spawn(run_pull(self.plain.clone(), name.to_owned(), login, sender, self.pulls.clone()));
         receiver
+    }
+
+    async fn login(&self, name: &str) -> Result<Option<Login>, Trouble> {
+        let (registries, name) = (self.registries.clone(), name.to_owned());
+        let read = tokio::task::spawn_blocking(move || registries.login(&name)).await;
+        let read = read.map_err(|error| error.to_string()).flatten();
+        read.map_err(|message| Trouble::Refused { status: 0, message })
     }
 }
 
 async fn run_pull(
-    docker: Docker,
     plain: Plain,
     name: String,
+    login: Option<Login>,
     sender: watch::Sender<Progress>,
     pulls: Arc<Mutex<HashMap<String, Pull>>>,
 ) {
     let before = ids(&plain).await.map(Arc::new);
-    let done = follow_pull(&docker, &name, &sender).await.map(|()| before);
+    let done = follow_pull(&plain, &name, login, &sender).await.map(|()| before);
     // First out of the list, so that whoever comes after the end begins a new one.
     pulls.lock().unwrap_or_else(PoisonError::into_inner).remove(&name);
     sender.send_modify(|progress| progress.done = Some(done));
 }
 
-async fn follow_pull(docker: &Docker, name: &str, sender: &watch::Sender<Progress>) -> Result<(), Trouble> {
+/// Not bollard's: it writes the credentials in another alphabet than engines read, so that some passwords would not arrive.
+async fn follow_pull(
+    plain: &Plain,
+    name: &str,
+    login: Option<Login>,
+    sender: &watch::Sender<Progress>,
+) -> Result<(), Trouble> {
     let (repository, tag) = parts(name);
-    let options = CreateImageOptionsBuilder::default().from_image(repository).tag(tag).build();
-    let mut answers = Box::pin(docker.create_image(Some(options), None, None));
+    let path = format!("/images/create?fromImage={}&tag={}", escaped(repository), escaped(tag));
+    let header = login.as_ref().map(|login| ("x-registry-auth", login.header.as_str()));
+    let mut lines = within(plain.lines(&path, header)).await?;
     let mut layers = Layers::default();
-    loop {
-        let answer = tokio::time::timeout(PULL_SILENCE, answers.next()).await;
-        let answer = answer.map_err(|_| Trouble::Refused {
-            status: 0,
-            message: format!("timed out: no progress for {} s", PULL_SILENCE.as_secs()),
-        })?;
-        let Some(answer) = answer else { return Ok(()) };
-        let answer = answer.map_err(Trouble::from)?;
-        let bytes = answer.progress_detail.as_ref().map(|detail| (detail.current, detail.total));
-        if layers.learn(answer.id.as_deref(), answer.status.as_deref().unwrap_or_default(), bytes) {
+    while let Some(line) = within(lines.next()).await? {
+        let error = line["errorDetail"]["message"].as_str().or_else(|| line["error"].as_str());
+        if let Some(message) = error {
+            return Err(Trouble::Refused { status: 200, message: message.trim().to_owned() });
+        }
+        let detail = &line["progressDetail"];
+        let bytes = detail.is_object().then(|| (detail["current"].as_i64(), detail["total"].as_i64()));
+        if layers.learn(line["id"].as_str(), line["status"].as_str().unwrap_or_default(), bytes) {
             sender.send_modify(|progress| progress.note = layers.note(name));
         }
     }
+    Ok(())
+}
+
+async fn within<T>(step: impl Future<Output = Result<T, Trouble>>) -> Result<T, Trouble> {
+    let silent = |_| {
+        let message = format!("timed out: no progress for {} s", PULL_SILENCE.as_secs());
+        Err(Trouble::Refused { status: 0, message })
+    };
+    tokio::time::timeout(PULL_SILENCE, step).await.unwrap_or_else(silent)
 }
 
 /// How far the layers are, as far as the engine tells.

@@ -51,8 +51,11 @@ async fn run(fake: &Fake, engine: &LyingEngine, state: &Path) -> Runner {
 }
 
 async fn run_within(fake: &Fake, engine: &LyingEngine, state: &Path, deadline: Duration) -> Runner {
-    let options =
-        ConnectOptions { engine: Some(format!("unix://{}", engine.socket.display())), state: state.to_owned() };
+    let options = ConnectOptions {
+        engine: Some(format!("unix://{}", engine.socket.display())),
+        state: state.to_owned(),
+        ..ConnectOptions::default()
+    };
     let connected = loop {
         match connect_within(&options, deadline).await {
             Ok(connected) => break connected,
