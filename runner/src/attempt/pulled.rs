@@ -19,9 +19,18 @@ pub async fn present(
         let mut hold = shared.stock.hold(shared.engine.full_name(&image)).await;
         let present = shared.engine.image(&image, policy, &note).await.map_err(failed)?;
         shared.stock.found(&mut hold, &present).await;
+        runs_here(&present)?;
         Ok((present, hold))
     });
     let broke =
         |error| Ended::before_start(EndReason::EngineError, format!("the fetch of the image broke off: {error}"));
     fetch.await.map_err(broke).flatten()
+}
+
+/// Another runner may have the right platform: nobody's failure, and this runner is not asked again.
+pub fn runs_here(present: &Present) -> Result<(), Ended> {
+    match &present.misfit {
+        Some(why) => Err(Ended::before_start(EndReason::Refused, why.clone())),
+        None => Ok(()),
+    }
 }

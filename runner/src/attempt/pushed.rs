@@ -8,6 +8,7 @@ use dsg_schemas::spec::PullPolicy;
 use dsg_schemas::units::Bytes;
 use dsg_schemas::wire::Ended;
 
+use super::pulled::runs_here;
 use super::{Shared, archive, disk, inputs};
 use crate::container::{Failure, Present};
 use crate::room::Hold;
@@ -24,16 +25,14 @@ pub async fn present(
         return Err(Ended::before_start(EndReason::Refused, format!("image {image}: {sha256:?} is not a sha256")));
     }
     let name = format!("localhost/dsg-pushed:{sha256}");
-    let mut hold = shared.stock.hold(shared.engine.full_name(&name)).await;
+    let hold = shared.stock.hold(shared.engine.full_name(&name)).await;
     if let Some(present) = found(shared, &name).await? {
-        shared.stock.found(&mut hold, &present).await;
-        return Ok((present, hold));
+        return kept(shared, hold, present, image).await;
     }
     note(format!("waiting to fetch image {image} from the server"));
     let _turn = shared.loading.lock().await;
     if let Some(present) = found(shared, &name).await? {
-        shared.stock.found(&mut hold, &present).await;
-        return Ok((present, hold));
+        return kept(shared, hold, present, image).await;
     }
     note(format!("fetching image {image}, {}, from the server", Bytes(*size)));
     let file = folder.join("image.tar");
@@ -50,7 +49,13 @@ pub async fn present(
     // Only this link to it: the cache keeps the file itself while there is room.
     drop(std::fs::remove_file(&file));
     let present = loaded?;
+    kept(shared, hold, present, image).await
+}
+
+async fn kept(shared: &Shared, mut hold: Hold, present: Present, image: &str) -> Result<(Present, Hold), Ended> {
     shared.stock.found(&mut hold, &present).await;
+    let runs = runs_here(&present);
+    runs.map_err(|ended| Ended { message: format!("image {image}: {}", ended.message), ..ended })?;
     Ok((present, hold))
 }
 

@@ -30,6 +30,8 @@ pub struct Present {
     pub id: String,
     /// Set where it was not there before, under no name.
     pub brought: Option<Bringing>,
+    /// Why it cannot run here, if it was made for another platform.
+    pub misfit: Option<String>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -10,6 +10,8 @@ use crate::spool::{Brought, BroughtFile, Images};
 pub struct Stock {
     file: BroughtFile,
     inner: Arc<Mutex<Inner>>,
+    /// Held while the file is written.
+    writing: Arc<Mutex<()>>,
     /// Held while an image is removed, and for a moment by whoever begins to hold one.
     turn: tokio::sync::Mutex<()>,
 }
@@ -36,7 +38,7 @@ fn lock(inner: &Mutex<Inner>) -> MutexGuard<'_, Inner> {
 impl Stock {
     pub fn open(file: BroughtFile) -> Stock {
         let inner = Inner { brought: file.load(), ..Inner::default() };
-        Stock { file, inner: Arc::new(Mutex::new(inner)), turn: tokio::sync::Mutex::default() }
+        Stock { file, inner: Arc::new(Mutex::new(inner)), writing: Arc::default(), turn: tokio::sync::Mutex::default() }
     }
 
     /// From now on it is not removed. Waits for a removal that is under way.
@@ -64,21 +66,23 @@ impl Stock {
         self.keep().await;
     }
 
-    /// Writes down what changed.
+    /// Writes down what changed. A write goes on when its caller is gone; none is under way any more when this returns.
     pub async fn keep(&self) {
-        let images = {
-            let mut inner = lock(&self.inner);
-            if !inner.stale {
-                return;
-            }
-            inner.stale = false;
-            inner.brought.clone()
+        let (file, inner, writing) = (self.file.clone(), self.inner.clone(), self.writing.clone());
+        let write = move || {
+            let _turn = writing.lock().unwrap_or_else(PoisonError::into_inner);
+            let images = {
+                let mut inner = lock(&inner);
+                if !std::mem::take(&mut inner.stale) {
+                    return Ok(());
+                }
+                inner.brought.clone()
+            };
+            file.save(&images).inspect_err(|_| lock(&inner).stale = true)
         };
-        let file = self.file.clone();
-        let saved = tokio::task::spawn_blocking(move || file.save(&images)).await;
-        if let Err(error) = saved.map_err(std::io::Error::other).flatten() {
+        let written = tokio::task::spawn_blocking(write).await;
+        if let Err(error) = written.map_err(std::io::Error::other).flatten() {
             tracing::warn!(%error, "cannot keep the list of images that this runner brought; it is tried again");
-            lock(&self.inner).stale = true;
         }
     }
 
@@ -169,7 +173,7 @@ mod tests {
         for (id, name) in images {
             let mut hold = stock.hold((*name).to_owned()).await;
             let brought = Some(Bringing { name: (*name).to_owned(), bytes: 1 });
-            stock.found(&mut hold, &Present { id: (*id).to_owned(), brought }).await;
+            stock.found(&mut hold, &Present { id: (*id).to_owned(), brought, misfit: None }).await;
         }
         stock
     }

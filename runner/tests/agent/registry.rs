@@ -40,7 +40,7 @@ impl Images {
     }
 
     fn router(&self) -> Router {
-        let version = json!({"Version": "20.10.24", "ApiVersion": "1.41", "MinAPIVersion": "1.12", "Components": [{"Name": "Engine", "Version": "20.10.24"}]});
+        let version = json!({"Version": "20.10.24", "ApiVersion": "1.41", "MinAPIVersion": "1.12", "Os": "linux", "Arch": "amd64", "Components": [{"Name": "Engine", "Version": "20.10.24"}]});
         Router::new()
             .route("/version", get(move || async move { Json(version) }))
             .route("/info", get(|| async { Json(json!({})) }))
@@ -76,7 +76,7 @@ async fn inspect(State(images): State<Images>, Part(name): Part<String>) -> Resp
     let name = name.trim_end_matches("/json");
     match images.lock().there.contains(name) {
         true => {
-            let seen = json!({"Id": format!("sha256:{name}"), "Size": 7, "Os": "linux", "Architecture": "amd64"});
+            let seen = json!({"Id": format!("sha256:{name}"), "Size": 7, "Os": "linux", "Architecture": if name.contains("arm") { "arm64" } else { "amd64" }});
             Json(seen).into_response()
         }
         false => (StatusCode::NOT_FOUND, Json(json!({"message": "no such image"}))).into_response(),
@@ -154,4 +154,19 @@ async fn credentials_that_do_not_help_are_told_by_their_file() {
     assert_eq!(failure.reason, EndReason::PullFailed, "the owner can mend it");
     assert!(failure.message.contains(&path) && !failure.message.contains("s3cret"), "{}", failure.message);
     assert_eq!(images.lock().pulls.len(), 1);
+}
+
+/// Told beside what came of it, so that it is known for ours and can be removed again.
+#[tokio::test]
+async fn an_image_of_another_platform_is_fetched_and_not_fit() {
+    let (images, folder) = (Images::default(), tempfile::tempdir().expect("dir"));
+    let engine = images.serve(folder.path(), &[]).await;
+    let fit = engine.image("lab.example/fit:1", PullPolicy::Missing, &|_| {}).await.expect("pulled");
+    assert_eq!(fit.misfit, None);
+    for brought in [true, false] {
+        let arm = engine.image("lab.example/arm:1", PullPolicy::Missing, &|_| {}).await.expect("pulled");
+        assert_eq!(arm.brought.is_some(), brought);
+        let why = arm.misfit.expect("an objection");
+        assert!(why.contains("is for linux/arm64") && why.contains("is linux/amd64"), "{why}");
+    }
 }

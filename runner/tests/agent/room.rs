@@ -161,3 +161,19 @@ async fn what_is_cached_or_left_over_goes_where_the_state_lies_on_a_full_disk() 
     assert_eq!(fake.ended(1).await.reason, EndReason::Succeeded);
     runner.stop().await;
 }
+
+#[tokio::test]
+async fn an_image_that_does_not_run_here_is_refused_before_a_container_is_made_and_goes_like_others() {
+    let (fake, engine, state) = (Fake::start().await, engine(), tempfile::tempdir().expect("dir"));
+    fake.joined(state.path()).await;
+    let runner = run(&fake, state.path(), &engine);
+    let ended = fake.runs(of(1, "pretend/foreign")).await;
+    assert_eq!(
+        (ended.reason, ended.message.as_str()),
+        (EndReason::Refused, "image pretend/foreign is for another platform")
+    );
+    assert_eq!(engine.names(), Vec::<String>::new());
+    engine.set_disk(29 * KIB, 100 * KIB);
+    soon(engine.taken_off("pretend/foreign")).await;
+    runner.stop().await;
+}

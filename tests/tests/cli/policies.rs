@@ -53,7 +53,7 @@ async fn what_no_runner_allows_is_told_at_once() -> Result<()> {
     fs::remove_dir(&data)?;
     desk.put("late.yaml", &job("dsg-fit", "mounts: [{name: datasets, path: /data}]\n"))?;
     desk.dsg(&["submit", "late.yaml"]).await?.ends_with(0)?;
-    let refused = "refused it by its own policy (its runner cannot give mount `datasets`";
+    let refused = "refused it (its runner cannot give mount `datasets`";
     desk.shows(&["explain", "4"], |said| said.out.contains(refused)).await?;
     let said = desk.dsg(&["show", "4", "-o", "json"]).await?.ends_with(0)?;
     ensure!(said.json()?["state"] == "waiting", "{said:?}");

@@ -18,6 +18,7 @@ use super::find::{Place, places};
 use super::gpu::gpu_ways;
 use super::hardening::Ceilings;
 use super::plain::Plain;
+use super::platform::Platform;
 use super::{DockerEngine, Kind, Registries};
 use crate::container::Failure;
 use crate::container::watch::Watches;
@@ -108,6 +109,7 @@ async fn open(
     let data_root = info["DockerRootDir"].as_str().map(PathBuf::from).filter(|path| path.is_absolute());
     Ok(DockerEngine {
         kind,
+        platform: Platform::read(&version["Os"], &version["Arch"]),
         gpu_ways: gpu_ways(kind, &facts.version),
         short,
         long,

@@ -145,12 +145,13 @@ pub(super) fn pull_reason(trouble: &Trouble) -> EndReason {
         "invalid reference format",
         "short-name",
         "denied:",
-        "no matching manifest",
-        "no image found in manifest list",
-        "no image found in image index",
     ];
+    let elsewhere = ["no matching manifest", "no image found in manifest list", "no image found in image index"];
     if trouble.says(&["no space left on device", "disk quota exceeded"]) {
         EndReason::DiskFull
+    } else if trouble.says(&elsewhere) {
+        // There is one for other platforms: another runner may take it.
+        EndReason::Refused
     } else if trouble.says(&later) || !trouble.says(&never) {
         EndReason::PullFailed
     } else {
@@ -194,6 +195,8 @@ mod tests {
             ),
             ("dial tcp: lookup registry.invalid: no such host", EndReason::PullFailed),
             ("write /var/lib/docker/tmp/x: no space left on device", EndReason::DiskFull),
+            ("no matching manifest for linux/arm64/v8 in the manifest list entries", EndReason::Refused),
+            ("choosing an image from manifest list: no image found in manifest list for linux", EndReason::Refused),
         ];
         for (message, reason) in cases {
             assert_eq!(pull_reason(&refused(message)), reason, "{message}");

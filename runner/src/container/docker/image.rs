@@ -17,6 +17,7 @@ use super::DockerEngine;
 use super::failure::{Trouble, is_about_login, pull_reason};
 use super::images::{bare, ids};
 use super::plain::escaped_path;
+use super::platform::Platform;
 use crate::container::{Bringing, Failure, Present};
 
 const LOAD: Duration = Duration::from_secs(600);
@@ -39,6 +40,7 @@ pub(super) struct ImageDefaults {
 struct Seen {
     id: String,
     bytes: u64,
+    platform: Option<Platform>,
 }
 
 impl Seen {
@@ -48,8 +50,8 @@ impl Seen {
         new.then_some(Bringing { name, bytes: self.bytes })
     }
 
-    fn present(self, brought: Option<Bringing>) -> Present {
-        Present { id: self.id, brought }
+    fn present(self, brought: Option<Bringing>, misfit: Option<String>) -> Present {
+        Present { id: self.id, brought, misfit }
     }
 }
 
@@ -64,7 +66,10 @@ impl DockerEngine {
         if policy != PullPolicy::Always {
             for name in [image, name.as_str()] {
                 match self.look_at_image(name).await {
-                    Ok(seen) => return Ok(seen.present(None)),
+                    Ok(seen) => {
+                        let misfit = self.misfit(&seen, image);
+                        return Ok(seen.present(None, misfit));
+                    }
                     Err(trouble) if trouble.missing() || trouble.says(&["no such image"]) => {}
                     Err(trouble) => return Err(trouble.failed(&format!("look for image {image}"))),
                 }
@@ -93,14 +98,19 @@ impl DockerEngine {
             .look_at_image(&name)
             .await
             .map_err(|trouble| trouble.sorted(&format!("find image {image} after its pull"), EndReason::PullFailed))?;
-        let brought = seen.brought_as(name, before.as_deref());
-        Ok(seen.present(brought))
+        let (brought, misfit) = (seen.brought_as(name, before.as_deref()), self.misfit(&seen, image));
+        Ok(seen.present(brought, misfit))
+    }
+
+    fn misfit(&self, seen: &Seen, image: &str) -> Option<String> {
+        Platform::objection(self.platform.as_ref(), seen.platform.as_ref(), image)
     }
 
     async fn look_at_image(&self, name: &str) -> Result<Seen, Trouble> {
         let found = self.plain.get(&format!("/images/{}/json", escaped_path(name))).await?;
         let id = found["Id"].as_str().ok_or_else(|| Trouble::Strange(format!("image {name} has no id")))?;
-        Ok(Seen { id: id.to_owned(), bytes: found["Size"].as_u64().unwrap_or(0) })
+        let platform = Platform::read(&found["Os"], &found["Architecture"]);
+        Ok(Seen { id: id.to_owned(), bytes: found["Size"].as_u64().unwrap_or(0), platform })
     }
 
     /// Of an image by its id, which never means another one: asked once.
@@ -149,8 +159,8 @@ impl DockerEngine {
         let options = TagImageOptionsBuilder::default().repo(repository).tag(tag).build();
         let tagged = self.deadline(self.short.tag_image(&seen.id, Some(options))).await;
         tagged.map_err(|trouble| trouble.failed(&format!("name an image {name}")))?;
-        let brought = seen.brought_as(full_name(name), before.as_ref());
-        Ok(seen.present(brought))
+        let (brought, misfit) = (seen.brought_as(full_name(name), before.as_ref()), self.misfit(&seen, name));
+        Ok(seen.present(brought, misfit))
     }
 
     async fn loaded(

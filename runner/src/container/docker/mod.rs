@@ -16,6 +16,7 @@ mod libpod;
 mod life;
 mod lifecycle;
 mod plain;
+mod platform;
 mod pull;
 mod registry;
 mod state;
@@ -45,6 +46,7 @@ use gpu::GpuWay;
 pub(crate) use hardening::CAPABILITIES;
 use hardening::Ceilings;
 use plain::Plain;
+use platform::Platform;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -55,6 +57,8 @@ pub(super) enum Kind {
 /// One container engine on this host.
 pub struct DockerEngine {
     kind: Kind,
+    /// What it runs, if it says so.
+    platform: Option<Platform>,
     /// For calls that answer soon.
     short: Docker,
     /// For streams, pulls and stops: its time-out covers the wait for headers, which Podman sends with the first byte of output.

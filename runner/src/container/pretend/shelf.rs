@@ -27,11 +27,11 @@ impl Shelf {
     pub fn fetch(&mut self, name: &str) -> Present {
         let is_it = |image: &&Image| image.id == name || image.names.iter().any(|known| known == name);
         if let Some(image) = self.images.iter().find(is_it) {
-            return Present { id: image.id.clone(), brought: None };
+            return Present { id: image.id.clone(), ..Present::default() };
         }
         let (id, bytes) = (format!("sha256:{name}"), self.image_bytes);
         self.images.push(Image { id: id.clone(), names: vec![name.to_owned()], bytes });
-        Present { id, brought: Some(Bringing { name: name.to_owned(), bytes }) }
+        Present { id, brought: Some(Bringing { name: name.to_owned(), bytes }), misfit: misfit(name) }
     }
 
     pub fn named(&mut self, name: &str, new: &str) {
@@ -50,6 +50,11 @@ impl Shelf {
         let taken: u64 = self.images.iter().map(|image| image.bytes).sum();
         Some(Space { free_bytes: free.saturating_sub(taken), total_bytes, device: 0 })
     }
+}
+
+/// Of images that say so themselves.
+fn misfit(name: &str) -> Option<String> {
+    (name == "pretend/foreign").then(|| format!("image {name} is for another platform"))
 }
 
 impl PretendEngine {

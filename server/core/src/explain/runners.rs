@@ -57,10 +57,7 @@ impl Grid {
                     .is_some_and(|(last, _)| *last == runner.row.id)
             });
             let said = mine.map(|row| format!(" ({})", row.message)).unwrap_or_default();
-            return (
-                Hope::Never,
-                format!("refused it by its own policy{said}; it is asked again after its next start"),
-            );
+            return (Hope::Never, format!("refused it{said}; it is asked again after its next start"));
         }
         if state != RunnerState::Ready {
             return (Hope::Away, why);
