@@ -1,5 +1,6 @@
 //! The command line of the runner.
 use std::collections::BTreeMap;
+use std::io::IsTerminal;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -315,7 +316,11 @@ async fn examine(options: &Options, mut config: Config, form: Form, stop: Cancel
 
 fn log_to_stderr(json: bool, least: &str) {
     let filter = tracing_subscriber::EnvFilter::try_from_env("DSG_LOG").unwrap_or_else(|_| least.into());
-    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // Colours are for people who look: in a journal or a file they are noise.
+    let subscriber = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr);
     let set = if json { subscriber.json().try_init() } else { subscriber.with_target(false).try_init() };
     // An error says that whoever embeds us logs already.
     drop(set);

@@ -1,4 +1,6 @@
 //! `dsg-server`: reads the command line, serves until it is told to stop.
+use std::io::IsTerminal;
+
 use clap::Parser;
 use dsg_server::cli::Options;
 use tokio::signal::unix::{SignalKind, signal};
@@ -11,7 +13,11 @@ async fn main() -> anyhow::Result<()> {
         return Ok(command.run(&options.data, &mut std::io::stdout().lock())?);
     }
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // Colours are for people who look: in a journal or a file they are noise.
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr);
     if options.log_json {
         log.json().init()
     } else {

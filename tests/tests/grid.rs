@@ -26,6 +26,16 @@ fn pretend(name: &str, words: &str, more: &str) -> String {
     )
 }
 
+/// Both programs say at their start what they do.
+#[tokio::test(flavor = "multi_thread")]
+async fn logs_that_are_no_terminal_have_no_colours() -> Result<()> {
+    let lab = lab(&["ada"]).await?;
+    for log in [lab.log("server.log"), lab.log("ada.log")] {
+        ensure!(log.contains("INFO") && !log.contains('\u{1b}'), "{log:?}");
+    }
+    Ok(())
+}
+
 /// Every example passes the check, with the number of chunks that its text promises.
 #[tokio::test(flavor = "multi_thread")]
 async fn every_example_is_accepted() -> Result<()> {
