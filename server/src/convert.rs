@@ -91,9 +91,11 @@ fn needs(job: &Job, image: &str, resources: &Resources, run: Option<Millis>) -> 
         gpu_models: gpus.model.clone(),
         gpu_min_memory_bytes: gpus.min_memory.map_or(0, |memory| memory.0),
         gpu_min_capability: gpus.min_compute_capability.as_deref().and_then(capability),
+        gpu_share: gpus.share && gpus.count > 0,
         network: job.network != Network::None,
         image: image.to_owned(),
         mounts: job.mounts.iter().map(|mount| MountNeed { name: mount.name.clone(), write: mount.write }).collect(),
+        devices: job.devices.clone(),
         run_ms: run.map(|limit| limit.0),
     }
 }
@@ -120,14 +122,14 @@ mod tests {
     #[test]
     fn needs_are_taken_as_written() {
         let job = job(json!({
-            "resources": {"cpus": 0.0005, "memory": "1GiB", "gpus": {"count": 2, "model": ["A100"], "min_memory": "16GiB", "min_compute_capability": "8.6"}},
+            "resources": {"cpus": 0.0005, "memory": "1GiB", "gpus": {"count": 2, "model": ["A100"], "min_memory": "16GiB", "min_compute_capability": "8.6", "share": true}},
             "network": "bridge", "timeouts": {"job": "2d", "queue": "1h"}, "priority": 7
         }));
         let submission = submission(&job, 3, "mara".into(), None, Vec::new().into());
         let needs = &submission.main.needs;
         assert_eq!((needs.cpus_milli, needs.memory_bytes, needs.disk_bytes), (1, 1 << 30, DISK_BYTES));
         assert_eq!((needs.gpus, needs.gpu_min_memory_bytes, needs.gpu_min_capability), (2, 16 << 30, Some((8, 6))));
-        assert!(needs.network);
+        assert!(needs.network && needs.gpu_share);
         assert_eq!((submission.job_timeout_ms, submission.main.queue_timeout_ms), (Some(172_800_000), Some(3_600_000)));
         assert_eq!((submission.priority, submission.main.chunks, submission.gather), (7, 3, None));
     }

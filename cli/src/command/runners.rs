@@ -93,6 +93,7 @@ mod tests {
             used_cpus_milli: 1500,
             used_memory_bytes: 1 << 30,
             used_gpus: Vec::new(),
+            shared_gpus: Default::default(),
             holds: Vec::new(),
         };
         let (output, stdout, stderr) = kept(Format::Table);

@@ -348,6 +348,7 @@ pub mod tests {
             timeouts: RunTimeouts { run_ms: None, stall_ms: None, grace_ms: 1000 },
             inputs: Vec::new(),
             mounts: Vec::new(),
+            devices: Vec::new(),
             outputs: Vec::new(),
             accept: Accept::default(),
             items: "{}\n".to_owned(),

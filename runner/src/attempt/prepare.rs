@@ -59,6 +59,7 @@ pub fn container_plan(
         shm_bytes: order.limits.shm_bytes,
         gpus: order.limits.gpus.clone(),
         binds,
+        devices: Vec::new(),
         folders: folders.into_iter().collect(),
         scratch: scratch.into_iter().collect(),
         pids: None,

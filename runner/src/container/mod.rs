@@ -92,10 +92,19 @@ pub struct ContainerPlan {
     /// Of the capabilities that a container of root has, only these; `None`: all of them.
     pub capabilities: Option<Vec<String>>,
     pub binds: Vec<Bind>,
+    /// Of the host, but for GPUs.
+    pub devices: Vec<HostDevice>,
     /// Folders (mode 1777) that must exist and be writable, made before start.
     pub folders: Vec<String>,
     /// The same, but in memory, and so at no cost to the engine: for what nobody fetches.
     pub scratch: Vec<String>,
+}
+
+/// May be read and written; no other device can be made of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostDevice {
+    pub host: String,
+    pub container: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

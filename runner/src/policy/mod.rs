@@ -1,5 +1,6 @@
 //! The owner's policy as this runner enforces it: the last word before a container is created. The server may offer less than it
 //! allows, never more; an order that goes beyond is refused, and nothing of it is started.
+mod device;
 mod mount;
 mod order;
 
@@ -12,6 +13,7 @@ use sha2::{Digest, Sha256};
 
 use crate::hex;
 
+pub use device::Device;
 pub use mount::Mount;
 
 #[derive(Clone, Debug, Default)]
@@ -22,8 +24,21 @@ pub struct LocalPolicy {
     pub mounts: BTreeMap<String, Mount>,
     /// Named mounts whose folders were not there at the start. Jobs that name one are kept away, all others come.
     pub absent: BTreeMap<String, Absent>,
+    pub devices: BTreeMap<String, Device>,
+    /// The same of devices.
+    pub absent_devices: BTreeMap<String, PathBuf>,
     /// The only GPUs that are offered, by UUID.
     pub gpus: Option<Vec<String>>,
+    pub gpu_shares: GpuShares,
+}
+
+/// How many chunks that are content with a share may have a GPU at once.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct GpuShares {
+    /// Of each GPU for which nothing else is said.
+    pub all: Option<u32>,
+    /// By UUID.
+    pub of: BTreeMap<String, u32>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,7 +50,7 @@ pub struct Absent {
 impl LocalPolicy {
     pub fn new(mut rules: Policy, mounts: BTreeMap<String, Mount>, gpus: Option<Vec<String>>) -> LocalPolicy {
         rules.mounts = mounts.iter().map(|(name, mount)| (name.clone(), mount.rule())).collect();
-        LocalPolicy { rules, mounts, absent: BTreeMap::new(), gpus }
+        LocalPolicy { rules, mounts, gpus, ..LocalPolicy::default() }
     }
 
     /// They stay in the rules: that a folder is missing today is a failed check, not what its owner wants.
@@ -45,9 +60,27 @@ impl LocalPolicy {
         self
     }
 
+    pub fn with_devices(mut self, devices: BTreeMap<String, Device>, absent: BTreeMap<String, PathBuf>) -> LocalPolicy {
+        self.rules.devices = devices.keys().chain(absent.keys()).cloned().collect();
+        self.rules.devices.sort();
+        (self.devices, self.absent_devices) = (devices, absent);
+        self
+    }
+
+    pub fn with_shares(self, gpu_shares: GpuShares) -> LocalPolicy {
+        LocalPolicy { gpu_shares, ..self }
+    }
+
     /// Leaves what is offered, and says what is allowed.
     pub fn limit(&self, facts: &mut Facts) {
         facts.policy = self.rules.clone();
+        for gpu in &mut facts.gpus {
+            gpu.shares = self.gpu_shares.of.get(&gpu.uuid).copied().or(self.gpu_shares.all).unwrap_or(0);
+        }
+        let not_here = |uuid: &&String| !facts.gpus.iter().any(|gpu| gpu.uuid == **uuid);
+        for uuid in self.gpu_shares.of.keys().filter(not_here) {
+            tracing::warn!(uuid, "policy.gpu_shares names a GPU that this host does not show");
+        }
         let Some(allowed) = &self.gpus else { return };
         let before = facts.gpus.len();
         facts.gpus.retain(|gpu| allowed.contains(&gpu.uuid));
@@ -67,5 +100,33 @@ impl LocalPolicy {
     /// Differs where a container would be made differently.
     pub fn fingerprint(&self) -> String {
         hex(&Sha256::digest(format!("{self:?}"))[..8])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use dsg_schemas::wire::Gpu;
+
+    use super::*;
+
+    #[test]
+    fn gpus_are_offered_as_their_owner_says() {
+        let gpu = |uuid: &str| Gpu { uuid: uuid.to_owned(), ..Gpu::default() };
+        let offered = |policy: LocalPolicy| {
+            let mut facts = Facts { gpus: vec![gpu("GPU-a"), gpu("GPU-b")], ..Facts::default() };
+            policy.limit(&mut facts);
+            let shares: Vec<_> = facts.gpus.into_iter().map(|gpu| (gpu.uuid, gpu.shares)).collect();
+            (shares, facts.gpu_note)
+        };
+        let list =
+            |of: &[(&str, u32)]| of.iter().map(|(uuid, shares)| ((*uuid).to_owned(), *shares)).collect::<Vec<_>>();
+        let shares = |all, of: &[(&str, u32)]| {
+            LocalPolicy::default().with_shares(GpuShares { all, of: list(of).into_iter().collect() })
+        };
+        assert_eq!(offered(LocalPolicy::default()), (list(&[("GPU-a", 0), ("GPU-b", 0)]), None));
+        assert_eq!(offered(shares(Some(3), &[])).0, list(&[("GPU-a", 3), ("GPU-b", 3)]));
+        assert_eq!(offered(shares(None, &[("GPU-b", 4), ("GPU-away", 2)])).0, list(&[("GPU-a", 0), ("GPU-b", 4)]));
+        let (left, note) = offered(LocalPolicy { gpus: Some(vec!["GPU-a".to_owned()]), ..shares(Some(2), &[]) });
+        assert_eq!((left, note.is_some_and(|note| note.contains("keeps 1 of 2"))), (list(&[("GPU-a", 2)]), true));
     }
 }

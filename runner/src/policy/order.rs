@@ -7,7 +7,7 @@ use dsg_schemas::spec::pushed_name;
 use dsg_schemas::wire::{Ended, StartOrder};
 
 use super::LocalPolicy;
-use crate::container::{Bind, ContainerPlan, label};
+use crate::container::{Bind, ContainerPlan, HostDevice, label};
 
 /// In the container; what belongs to the kernel or to us.
 const SYSTEM: [&str; 4] = ["/dsg", "/proc", "/sys", "/dev"];
@@ -28,6 +28,14 @@ impl LocalPolicy {
             let host = mount.now().map_err(|why| refused(&format!("cannot give mount `{}`: {why}", wanted.name)))?;
             let bind = Bind::read_only(&host, &wanted.path);
             plan.binds.push(Bind { write: wanted.write && mount.rule().write, named: true, ..bind });
+        }
+        for name in &order.devices {
+            let Some(device) = self.devices.get(name) else {
+                return Err(refused(&format!("has no device `{name}`")));
+            };
+            let host = device.now().map_err(|why| refused(&format!("cannot give device `{name}`: {why}")))?;
+            let text = |path: &Path| path.to_string_lossy().into_owned();
+            plan.devices.push(HostDevice { host: text(host), container: text(device.written()) });
         }
         plan.pids = self.rules.most.pids;
         plan.capabilities.clone_from(&self.rules.capabilities);
@@ -66,6 +74,7 @@ impl LocalPolicy {
             image: &order.image,
             network: &order.network,
             mounts: &mounts.collect::<Vec<_>>(),
+            devices: &order.devices,
             cpus_milli: limits.cpus_milli,
             memory_bytes: limits.memory_bytes,
             disk_bytes: limits.disk_bytes,
@@ -99,7 +108,7 @@ mod tests {
     use dsg_schemas::policy::{Most, Policy};
     use dsg_schemas::wire::{InputFile, InputOrder, MountOrder};
 
-    use super::super::Mount;
+    use super::super::{Device, Mount};
     use super::*;
     use crate::attempt::test_order;
 
@@ -115,7 +124,9 @@ mod tests {
             most,
             ..Policy::default()
         };
+        let null = Device::at_start("null", Path::new("/dev/null")).expect("everywhere");
         LocalPolicy::new(rules, BTreeMap::from([("data".to_owned(), mount)]), Some(vec!["GPU-a".to_owned()]))
+            .with_devices(BTreeMap::from([("null".to_owned(), null)]), BTreeMap::new())
     }
 
     fn good() -> StartOrder {
@@ -123,6 +134,7 @@ mod tests {
         order.timeouts.run_ms = Some(60_000);
         order.limits.gpus = vec!["GPU-a".to_owned()];
         order.mounts = vec![MountOrder { name: "data".to_owned(), path: "/data".to_owned(), write: false }];
+        order.devices = vec!["null".to_owned()];
         order
     }
 
@@ -138,7 +150,7 @@ mod tests {
         let mut plan = ContainerPlan::default();
         policy.apply(&good(), &mut plan).expect("within the policy");
         assert_eq!(plan.binds[0].container, "/data");
-        let forged: [(Forge, &str); 18] = [
+        let forged: [(Forge, &str); 21] = [
             (
                 |order| order.pushed = Some(dsg_schemas::api::Upload { size: 1, sha256: "0".repeat(64) }),
                 "its runner takes no image from the server under the name",
@@ -154,6 +166,8 @@ mod tests {
             (|order| order.mounts[0].name = "root".to_owned(), "its runner has no mount `root`, it has data"),
             (|order| order.mounts[0].write = true, "its runner lets nobody write to its mount `data`"),
             (|order| order.mounts[0].path = "/proc/x".to_owned(), "its runner cannot put mount data at"),
+            (|order| order.devices = vec!["fuse".to_owned()], "its runner has no device `fuse`, it has null"),
+            (|order| order.devices = vec!["/dev/null".to_owned()], "its runner has no device `/dev/null`"),
             (|order| order.limits.memory_bytes += 1, "its runner gives a container at most 64MiB of memory"),
             (|order| order.limits.memory_bytes = 0, "its runner starts no container without a limit"),
             (|order| order.limits.cpus_milli = 1001, "its runner gives a container at most 1 cpus"),
@@ -168,6 +182,10 @@ mod tests {
             (
                 |order| drop(order.env.insert("CUDA_VISIBLE_DEVICES".to_owned(), "0".to_owned())),
                 "its runner does not allow",
+            ),
+            (
+                |order| drop(order.env.insert("NVIDIA_VISIBLE_DEVICES".to_owned(), "all".to_owned())),
+                "its runner does not allow the environment variable \"NVIDIA_VISIBLE_DEVICES\"",
             ),
         ];
         for (forge, expected) in forged {

@@ -101,6 +101,8 @@ fn read(device: &Device<'_>, index: u32, driver: Option<&str>) -> Result<Vec<Gpu
         driver: driver.map(str::to_owned),
         compute_capability,
         unhealthy: unhealthy(device),
+        // Its owner's to say.
+        shares: 0,
     };
     let parts: Vec<Gpu> = instances(device)
         .iter()

@@ -55,6 +55,7 @@ fn two_gpus_are_read_with_all_that_can_be_asked_for() {
         driver: Some("570.86.10".into()),
         compute_capability: Some((*capability).into()),
         unhealthy: None,
+        shares: 0,
     });
     assert_eq!(found.gpus, expected.collect::<Vec<_>>());
     let load = |index: u32| GpuLoad {

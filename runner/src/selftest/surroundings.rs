@@ -43,6 +43,20 @@ pub fn mounts(policy: &LocalPolicy, shown: bool) -> Vec<Check> {
             Err(why) => failed(&title, Work::Mount(name.clone()), why, repair),
         });
     }
+    let repair = "load the driver that makes the device, or take it out of runner.toml; then start the runner again";
+    for (name, path) in &policy.absent_devices {
+        let what = if shown { path.display().to_string() } else { "it".to_owned() };
+        let note = format!("{what} is not there");
+        checks.push(failed(&format!("device {name}"), Work::Device(name.clone()), note, repair));
+    }
+    for (name, device) in &policy.devices {
+        let title = format!("device {name}");
+        checks.push(match device.now() {
+            Ok(path) if shown => passed(&title, path.display().to_string()),
+            Ok(_) => passed(&title, "it is there"),
+            Err(why) => failed(&title, Work::Device(name.clone()), why, repair),
+        });
+    }
     checks
 }
 

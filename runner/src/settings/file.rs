@@ -17,6 +17,8 @@ use crate::container::docker::CAPABILITIES;
 use crate::room::Marks;
 
 pub(super) const DURATION: &str = "a duration, as in \"2h\"";
+/// Chunks on one GPU at once: NVIDIA's own way of sharing (MPS) ends at 48.
+const SHARES: u32 = 48;
 const SIZE: &str = "a size, as in \"512MiB\"";
 const MARK: &str = "a mark of a disk, as in \"5%,2GiB\"";
 
@@ -71,7 +73,9 @@ pub fn whole<'t>(notes: &Notes<'t>, table: &DeTable<'t>) -> Settings {
 fn policy(policy: &Section<'_, '_>, settings: &mut Settings) {
     let most = policy.section("most");
     let mounts = policy.section("mounts");
+    let devices = policy.section("devices");
     settings.gpus = policy.words("gpus", &[], |_| Ok(()));
+    (settings.gpu_shares.all, settings.gpu_shares.of) = policy.count_or_counts("gpu_shares", 1..=SHARES);
     settings.policy = Policy {
         images: policy.words("images", &[], pattern),
         networks: policy.words("networks", &["none", "bridge"], |_| Ok(())),
@@ -86,6 +90,7 @@ fn policy(policy: &Section<'_, '_>, settings: &mut Settings) {
         ..Policy::default()
     };
     settings.mounts = mounts.named(mount).into_iter().collect();
+    settings.devices = devices.named(device).into_iter().collect();
     most.finish();
     policy.finish();
 }
@@ -116,14 +121,28 @@ fn is_registry(name: &str) -> bool {
 fn mount(section: &Section<'_, '_>, at: &std::ops::Range<usize>) -> Option<Named> {
     let (path, write) = (section.text("path"), section.truth("write").unwrap_or(false));
     section.finish();
-    if !section.is_named(is_name) {
-        section
-            .wrong(at, "the name of a mount begins with a letter and has only a-z, 0-9, _ and -, at most 63 of them");
-    }
+    right_name(section, at, "mount");
     if path.is_none() {
         section.missing("path", at);
     }
     Some(Named { path: PathBuf::from(path?), write })
+}
+
+fn device(section: &Section<'_, '_>, at: &std::ops::Range<usize>) -> Option<PathBuf> {
+    let path = section.text("path");
+    section.finish();
+    right_name(section, at, "device");
+    if path.is_none() {
+        section.missing("path", at);
+    }
+    path.map(PathBuf::from)
+}
+
+fn right_name(section: &Section<'_, '_>, at: &std::ops::Range<usize>, what: &str) {
+    if !section.is_named(is_name) {
+        let form = "begins with a letter and has only a-z, 0-9, _ and -, at most 63 of them";
+        section.wrong(at, &format!("the name of a {what} {form}"));
+    }
 }
 
 /// A pattern that can mean no image at all is a mistake.

@@ -186,6 +186,12 @@ pub const KEYS: &[Key] = &[
     only_file("policy.networks", "list of `none`, `bridge`", "both", "networks that a container may have"),
     only_file("policy.gpus", "list of UUIDs", "all", "the GPUs that are offered; `[]`: none"),
     only_file(
+        "policy.gpu_shares",
+        "number, or table of UUIDs and numbers",
+        "`1`",
+        "how many chunks with `resources.gpus.share` may have one GPU at once, as in `2`, or `{\"GPU-…\" = 4}`; nothing divides its memory between them",
+    ),
+    only_file(
         "policy.capabilities",
         "list",
         "all six of them",
@@ -213,14 +219,19 @@ pub const KEYS: &[Key] = &[
         "a folder of the host that jobs may name; links are followed at the start, and it must lead to the same place at each use",
     ),
     only_file("policy.mounts.NAME.write", "`true` or `false`", "`false`", "whether jobs may write there"),
+    only_file(
+        "policy.devices.NAME.path",
+        "path in `/dev`",
+        "required",
+        "a character device that jobs may name, as `/dev/fuse`; the container may read and write it, and finds it at this path. Whoever gets one gets what its driver gives",
+    ),
 ];
 
 const IN_A_FILE: &str = "secrets stay in a file of their own: name it with `credentials_file`";
 
 /// Words that one might look for, and what to do.
 pub const NOT_HERE: &[(&str, &str)] = &[
-    ("policy.privileged", "no container is ever privileged: there is no way for a job to ask for it"),
-    ("policy.devices", "a container gets GPUs and no other device of the host; use `policy.gpus`"),
+    ("policy.privileged", "no container is ever privileged; name what it needs in `policy.devices` or `policy.mounts`"),
     ("state", "the state folder is named with --state or DSG_RUNNER_STATE"),
     ("policy.most.gpus", "use `policy.gpus`"),
     ("registry.NAME.password", IN_A_FILE),

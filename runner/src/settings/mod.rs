@@ -20,7 +20,7 @@ use dsg_schemas::units::{Bytes, Millis};
 
 use crate::container::docker::Registries;
 use crate::owner::Owner;
-use crate::policy::{Absent, LocalPolicy, Mount};
+use crate::policy::{Absent, Device, GpuShares, LocalPolicy, Mount};
 use crate::room::Marks;
 #[cfg(test)]
 pub use file::parse;
@@ -45,6 +45,8 @@ pub struct Settings {
     pub registries: Registries,
     pub policy: Policy,
     pub gpus: Option<Vec<String>>,
+    pub gpu_shares: GpuShares,
+    pub devices: BTreeMap<String, PathBuf>,
     pub mounts: BTreeMap<String, Named>,
     pub owner: Owner,
     pub lifetime: Option<Millis>,
@@ -118,6 +120,23 @@ impl Settings {
                 );
             }
         }
-        Ok(LocalPolicy::new(self.policy.clone(), mounts, self.gpus.clone()).without(absent))
+        let (devices, absent_devices) = self.devices_now()?;
+        let policy = LocalPolicy::new(self.policy.clone(), mounts, self.gpus.clone()).without(absent);
+        Ok(policy.with_devices(devices, absent_devices).with_shares(self.gpu_shares.clone()))
+    }
+
+    /// The policy's devices that are there, and those that are not.
+    fn devices_now(&self) -> anyhow::Result<(BTreeMap<String, Device>, BTreeMap<String, PathBuf>)> {
+        let (mut devices, mut absent) = (BTreeMap::new(), BTreeMap::new());
+        for (name, path) in &self.devices {
+            if path.is_absolute() && matches!(path.try_exists(), Ok(false)) {
+                absent.insert(name.clone(), path.clone());
+                continue;
+            }
+            let device =
+                Device::at_start(name, path).map_err(|why| anyhow::anyhow!("the policy's device `{name}`: {why}"))?;
+            devices.insert(name.clone(), device);
+        }
+        Ok((devices, absent))
     }
 }

@@ -1,5 +1,6 @@
 //! One table of the file: each key is asked for by its name and type, and what nobody asked for is unknown.
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use dsg_schemas::api::SpecProblem;
@@ -138,6 +139,36 @@ impl<'n, 't> Section<'n, 't> {
             let wrong = || format!("must be a whole number from {least} to {most}");
             Some(number.ok().filter(|number| range.contains(number)).ok_or_else(wrong))
         })
+    }
+
+    /// A number for all, or a table of numbers under names that the owner chose.
+    pub fn count_or_counts(
+        &self,
+        key: &'static str,
+        range: std::ops::RangeInclusive<u32>,
+    ) -> (Option<u32>, BTreeMap<String, u32>) {
+        let Some(value) = self.value(key) else { return (None, BTreeMap::new()) };
+        let path = Self::joined(&self.path, key);
+        let count = |path: &str, value: &Spanned<DeValue<'t>>| {
+            let number = value.get_ref().as_integer().and_then(|number| number.to_string().parse().ok());
+            let number = number.filter(|number| range.contains(number));
+            if number.is_none() {
+                let (least, most) = (range.start(), range.end());
+                let wanted = format!("must be a whole number from {least} to {most}, or a table of them");
+                self.notes.add("wrong_form", path, &value.span(), wanted);
+            }
+            number
+        };
+        match value.get_ref().as_table() {
+            Some(table) => {
+                let of = table.iter().filter_map(|(name, value)| {
+                    let place = Self::joined(&path, name.get_ref());
+                    Some((name.get_ref().to_string(), count(&place, value)?))
+                });
+                (None, of.collect())
+            }
+            None => (count(&path, value), BTreeMap::new()),
+        }
     }
 
     /// A list of texts; each is looked at by itself. `known`: the only ones there are.

@@ -61,8 +61,12 @@ credentials_file = "/etc/dsg/lab.json"
 images = ["dsg-*", "ghcr.io/lab/**"]
 networks = ["none"]
 gpus = ["GPU-1"]
+gpu_shares = { GPU-1 = 2 }
 capabilities = ["CHOWN"]
 most = { cpus = 2, memory = "4GiB", disk = "1GiB", time = "2h", pids = 100 }
+
+[policy.devices.fuse]
+path = "/dev/fuse"
 
 [policy.mounts]
 datasets = { path = "/data/sets" }
@@ -119,6 +123,8 @@ fn every_key_is_understood() {
             ..Policy::default()
         },
         gpus: text(&["GPU-1"]),
+        gpu_shares: GpuShares { all: None, of: [("GPU-1".to_owned(), 2)].into() },
+        devices: [("fuse".to_owned(), "/dev/fuse".into())].into(),
         mounts: [
             ("datasets".to_owned(), Named { path: "/data/sets".into(), write: false }),
             ("scratch".to_owned(), Named { path: "/data/scratch".into(), write: true }),
@@ -208,4 +214,24 @@ fn mounts_are_looked_at_when_the_runner_starts() {
     assert!(policy_then.mounts.contains_key("data") && !policy_then.mounts.contains_key("away"));
     let nested = [("data", "data", true), ("inner", "data/inner", false)];
     assert!(policy(&nested).is_err_and(|why| why.contains("lies in `data`")));
+}
+
+#[test]
+fn devices_are_looked_at_when_the_runner_starts() {
+    let policy = |devices: &[(&str, &str)]| {
+        let devices = devices.iter().map(|(name, path)| ((*name).to_owned(), PathBuf::from(path))).collect();
+        let settings = Settings { devices, ..Settings::default() };
+        settings.local_policy(Path::new("/var/lib/dsg-runner")).map_err(|error| error.to_string())
+    };
+    let some = policy(&[("null", "/dev/null"), ("away", "/dev/dsg-nowhere")]).expect("fine");
+    assert_eq!(some.rules.devices, ["away", "null"], "that one is away is a failed check, not another policy");
+    assert!(some.devices.contains_key("null") && some.absent_devices.contains_key("away"));
+    let checks = crate::selftest::mounts(&some, false);
+    let told: Vec<_> = checks.iter().map(|check| (check.name.as_str(), check.passed, check.blocks.clone())).collect();
+    let away = dsg_schemas::wire::Work::Device("away".to_owned());
+    assert_eq!(told, [("device away", false, Some(away)), ("device null", true, None)]);
+    assert!(!checks.iter().any(|check| check.note.contains('/')), "where they are is nobody's business: {checks:?}");
+    for wrong in ["/dev/tty", "/etc/hostname", "dev/null"] {
+        assert!(policy(&[("x", wrong)]).is_err_and(|why| why.contains("device `x`")), "{wrong}");
+    }
 }

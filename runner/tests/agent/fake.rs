@@ -256,6 +256,7 @@ pub fn order(attempt: u64, command: &[&str]) -> StartOrder {
         timeouts: RunTimeouts { run_ms: None, stall_ms: None, grace_ms: 100 },
         inputs: Vec::new(),
         mounts: Vec::new(),
+        devices: Vec::new(),
         outputs: Vec::new(),
         accept: Accept::default(),
         items: "{}\n".to_owned(),

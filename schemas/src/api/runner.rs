@@ -1,4 +1,6 @@
 //! Runners as people see them.
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -39,6 +41,9 @@ pub struct RunnerView {
     pub used_cpus_milli: u64,
     pub used_memory_bytes: u64,
     pub used_gpus: Vec<String>,
+    /// Of these, the ones that are shared, and by how many chunks.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub shared_gpus: BTreeMap<String, u32>,
     pub holds: Vec<Holding>,
 }
 

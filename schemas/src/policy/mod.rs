@@ -27,6 +27,9 @@ pub struct Policy {
     /// Folders of the host that jobs may name, and whether they may write there. Where they are is the runner's secret.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub mounts: BTreeMap<String, MountRule>,
+    /// Devices of the host that jobs may name. Which they are is the runner's secret, too.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub devices: Vec<String>,
     /// What one container may have at most.
     #[serde(default, skip_serializing_if = "Most::is_empty")]
     pub most: Most,
@@ -70,6 +73,7 @@ pub struct Asked<'a> {
     pub image: &'a str,
     pub network: &'a str,
     pub mounts: &'a [MountNeed],
+    pub devices: &'a [String],
     pub cpus_milli: u64,
     pub memory_bytes: u64,
     pub disk_bytes: u64,
@@ -84,6 +88,7 @@ pub enum Objection {
     Network { asked: String, allowed: Vec<String> },
     NoMount { name: String, has: Vec<String> },
     MountReadOnly { name: String },
+    NoDevice { name: String, has: Vec<String> },
     Cpus { asked: u64, most: u64 },
     Memory { asked: u64, most: u64 },
     Disk { asked: u64, most: u64 },
@@ -97,7 +102,7 @@ impl Policy {
 
     /// Its rules, for people; none where everything goes.
     pub fn words(&self) -> Vec<String> {
-        let Policy { images, networks, mounts, most, capabilities } = self;
+        let Policy { images, networks, mounts, devices, most, capabilities } = self;
         let mut words = Vec::new();
         let mut say = |what: &str, some: &Option<Vec<String>>| {
             words.extend(some.as_ref().map(|some| format!("{what} {}", list(some, "none"))));
@@ -109,6 +114,9 @@ impl Policy {
             let named =
                 mounts.iter().map(|(name, rule)| format!("{name}{}", if rule.write { " (writable)" } else { "" }));
             words.push(format!("mounts {}", list(&named.collect::<Vec<_>>(), "none")));
+        }
+        if !devices.is_empty() {
+            words.push(format!("devices {}", list(devices, "none")));
         }
         let Most { cpus_milli, memory_bytes, disk_bytes, run_ms, pids } = most;
         words.extend(cpus_milli.map(|milli| format!("at most {} cpus", cpus(milli))));
@@ -131,7 +139,8 @@ impl Policy {
         {
             return Some(Objection::Network { asked: asked.network.to_owned(), allowed: allowed.clone() });
         }
-        self.mount_objection(asked.mounts).or_else(|| self.most.objection(asked))
+        let mounts = self.mount_objection(asked.mounts);
+        mounts.or_else(|| self.device_objection(asked.devices)).or_else(|| self.most.objection(asked))
     }
 
     fn mount_objection(&self, asked: &[MountNeed]) -> Option<Objection> {
@@ -143,6 +152,11 @@ impl Policy {
             Some(rule) if mount.write && !rule.write => Some(Objection::MountReadOnly { name: mount.name.clone() }),
             Some(_) => None,
         })
+    }
+
+    fn device_objection(&self, asked: &[String]) -> Option<Objection> {
+        let name = asked.iter().find(|name| !self.devices.contains(name))?;
+        Some(Objection::NoDevice { name: name.clone(), has: self.devices.clone() })
     }
 }
 
@@ -178,6 +192,7 @@ impl fmt::Display for Objection {
                 write!(f, "has no mount `{name}`, it has {}", list(has, "none"))
             }
             Objection::MountReadOnly { name } => write!(f, "lets nobody write to its mount `{name}`"),
+            Objection::NoDevice { name, has } => write!(f, "has no device `{name}`, it has {}", list(has, "none")),
             Objection::Cpus { asked, most } => {
                 write!(f, "gives a container at most {} cpus, it needs {}", cpus(*most), cpus(*asked))
             }
@@ -219,6 +234,7 @@ mod tests {
         image: "dsg-fit:1",
         network: "none",
         mounts: &[],
+        devices: &[],
         cpus_milli: 1000,
         memory_bytes: 1 << 30,
         disk_bytes: 0,
@@ -244,10 +260,11 @@ mod tests {
             images: Some(words(&["dsg-*", "a", "b", "c", "d"])),
             networks: Some(Vec::new()),
             mounts: [("data".to_owned(), MountRule { write: true })].into(),
+            devices: words(&["fuse"]),
             most: Most { cpus_milli: Some(500), pids: Some(9), ..Most::default() },
             capabilities: None,
         };
-        let told = "images dsg-*, a, b, c and 1 more; networks none; mounts data (writable); at most 0.5 cpus; at most 9 processes";
+        let told = "images dsg-*, a, b, c and 1 more; networks none; mounts data (writable); devices fuse; at most 0.5 cpus; at most 9 processes";
         assert_eq!(policy.words().join("; "), told);
     }
 
@@ -257,6 +274,7 @@ mod tests {
             images: Some(words(&["dsg-*"])),
             networks: Some(words(&["none"])),
             mounts: [("data".to_owned(), MountRule::default())].into(),
+            devices: words(&["dri"]),
             most: Most {
                 cpus_milli: Some(2500),
                 memory_bytes: Some(2 << 30),
@@ -270,11 +288,14 @@ mod tests {
         assert_eq!(policy.objection(&fine), None);
         let writes = [MountNeed { name: "data".to_owned(), write: true }];
         let other = [MountNeed { name: "scratch".to_owned(), write: false }];
+        let (dri, fuse) = (words(&["dri"]), words(&["dri", "fuse"]));
+        assert_eq!(policy.objection(&Asked { devices: &dri, ..fine }), None);
         for (asked, expected) in [
             (Asked { image: "busybox", ..fine }, "does not allow this image, only dsg-*"),
             (Asked { network: "host", ..fine }, "does not allow network host, only none"),
             (Asked { mounts: &other, ..fine }, "has no mount `scratch`, it has data"),
             (Asked { mounts: &writes, ..fine }, "lets nobody write to its mount `data`"),
+            (Asked { devices: &fuse, ..fine }, "has no device `fuse`, it has dri"),
             (Asked { cpus_milli: 2501, ..fine }, "gives a container at most 2.5 cpus, it needs 2.501"),
             (Asked { memory_bytes: 3 << 30, ..fine }, "gives a container at most 2GiB of memory, it needs 3GiB"),
             (Asked { disk_bytes: 2 << 20, ..fine }, "gives a container at most 1MiB of disk, it needs 2MiB"),

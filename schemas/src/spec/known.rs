@@ -17,8 +17,6 @@ const KEYS: &[(&str, &str)] = &[
     ("chunks.same_as", "repeat the source"),
     ("chunks.max_chunks", "at most 1,000,000 chunks are taken anyway"),
     ("chunks.batch.bytes", "use `batch: {items: …}` or `batch: {into: …}`"),
-    ("resources.gpus.share", "a GPU is for one chunk alone"),
-    ("gather.resources.gpus.share", "a GPU is for one chunk alone"),
     ("retry.rules.when.log_matches", "let the command end with an exit code of its own"),
     ("gather.retry.rules.when.log_matches", "let the command end with an exit code of its own"),
     ("timeouts.pull", "a pull that hangs is given up by the runner"),

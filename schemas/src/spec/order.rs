@@ -103,6 +103,7 @@ impl Plan {
             limits: limits(part.resources, given),
             inputs,
             mounts: self.job.mounts.iter().map(mount).collect(),
+            devices: self.job.devices.clone(),
             outputs: part.outputs.iter().map(|output| order_of(output, &scene)).collect(),
             accept: accept(part.retry),
             items: items.iter().map(|item| format!("{item}\n")).collect(),

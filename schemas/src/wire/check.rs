@@ -30,6 +30,8 @@ pub enum Work {
     NoNetwork,
     /// Of the owner's policy, by its name.
     Mount(String),
+    /// The same.
+    Device(String),
 }
 
 impl Work {
@@ -43,6 +45,7 @@ impl Work {
             Work::Network => "chunks with a network".to_owned(),
             Work::NoNetwork => "chunks without a network".to_owned(),
             Work::Mount(name) => format!("chunks with mount `{name}`"),
+            Work::Device(name) => format!("chunks with device `{name}`"),
         }
     }
 
@@ -56,6 +59,7 @@ impl Work {
             Work::Network => "cannot give a container a network".to_owned(),
             Work::NoNetwork => "cannot keep a container from the network".to_owned(),
             Work::Mount(name) => format!("cannot give mount `{name}`"),
+            Work::Device(name) => format!("cannot give device `{name}`"),
         }
     }
 
@@ -68,6 +72,7 @@ impl Work {
             Work::Network => asked.network != "none",
             Work::NoNetwork => asked.network == "none",
             Work::Mount(name) => asked.mounts.iter().any(|mount| mount.name == *name),
+            Work::Device(name) => asked.devices.contains(name),
         }
     }
 }
@@ -93,6 +98,7 @@ mod tests {
             image: "x",
             network: "none",
             mounts: &[],
+            devices: &[],
             cpus_milli: 1000,
             memory_bytes: 1 << 20,
             disk_bytes: 0,
@@ -100,6 +106,8 @@ mod tests {
         };
         let (networked, mounting) = (Asked { network: "bridge", ..plain }, Asked { mounts: &data, ..plain });
         let no_memory = Asked { memory_bytes: 0, ..plain };
+        let fuse = ["fuse".to_owned()];
+        let with_device = Asked { devices: &fuse, ..plain };
         let blocked = |work: &Work, passed, asked: &Asked<'_>, gpus| {
             let check = Check { name: "c".to_owned(), passed, blocks: Some(work.clone()), ..Check::default() };
             Facts { checks: vec![check], ..Facts::default() }.blocked_by(asked, gpus).is_some()
@@ -118,6 +126,9 @@ mod tests {
             assert_eq!(kinds.map(|(asked, gpus)| blocked(&work, false, asked, gpus)), expected, "{work:?}");
             assert_eq!(kinds.map(|(asked, gpus)| blocked(&work, true, asked, gpus)), [false; 5], "{work:?} is fine");
         }
+        let device = |name: &str| Work::Device(name.to_owned());
+        let of_device = [(&plain, "fuse"), (&with_device, "fuse"), (&with_device, "dri")];
+        assert_eq!(of_device.map(|(asked, name)| blocked(&device(name), false, asked, 0)), [false, true, false]);
     }
 
     #[test]

@@ -100,4 +100,20 @@ pub struct Gpu {
     pub compute_capability: Option<String>,
     /// Why it is not to be used, if it is not.
     pub unhealthy: Option<String>,
+    /// How many chunks that are content with a share may have it at once, as its owner declared; 0 and 1: it is not shared.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub shares: u32,
+}
+
+impl Gpu {
+    /// Chunks that it may serve at once, if all of them are content with a share.
+    pub fn most_shares(&self) -> u32 {
+        self.shares.max(1)
+    }
+}
+
+/// Most are not shared.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }

@@ -60,6 +60,9 @@ pub struct StartOrder {
     /// Folders of the host, by the names that its owner gave them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub mounts: Vec<MountOrder>,
+    /// Devices of the host, by the names that its owner gave them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub devices: Vec<String>,
     pub outputs: Vec<OutputOrder>,
     /// Ends other than 0 that count as a success, too.
     #[serde(default)]

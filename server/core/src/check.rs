@@ -42,16 +42,16 @@ impl Grid {
         }
         assert_eq!(resting, self.resting, "chunks that rest");
         assert_eq!(queued, self.queue.len(), "stages in the queue");
-        let mut gpus = BTreeSet::new();
         for (id, runner) in &self.runners {
             let mut used = Used::default();
             for attempt in &runner.holds {
                 let live = self.attempts.get(attempt).expect("a runner holds only attempts that are known");
                 assert_eq!(live.row.runner, *id, "attempt {attempt} is held by its own runner");
                 used.add(&live.needs, &live.row.gpus);
-                for gpu in &live.row.gpus {
-                    assert!(gpus.insert((*id, gpu.clone())), "GPU {gpu} of runner {id} is given twice");
-                }
+            }
+            for (gpu, taken) in &used.gpus {
+                let fine = taken.alone == 0 || (taken.alone, taken.shares) == (1, 0);
+                assert!(fine, "GPU {gpu} of runner {id} is not left alone with its one attempt: {taken:?}");
             }
             assert_eq!(used, runner.used, "what is reserved on runner {id}");
         }

@@ -1,5 +1,5 @@
 //! Whether a chunk fits a runner, and if not, why: placing and explaining ask the same function.
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::fmt;
 
 use dsg_schemas::policy::{Asked, Objection};
@@ -17,7 +17,21 @@ pub(crate) struct Used {
     pub cpus_milli: u64,
     pub memory_bytes: u64,
     pub disk_bytes: u64,
-    pub gpus: BTreeSet<String>,
+    pub gpus: BTreeMap<String, Taken>,
+}
+
+/// How many hold one GPU.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Taken {
+    /// Those that were promised to be alone on it.
+    pub alone: u32,
+    pub shares: u32,
+}
+
+impl Taken {
+    fn of_mut(&mut self, needs: &Needs) -> &mut u32 {
+        if needs.gpu_share { &mut self.shares } else { &mut self.alone }
+    }
 }
 
 impl Used {
@@ -25,7 +39,9 @@ impl Used {
         self.cpus_milli = self.cpus_milli.saturating_add(needs.cpus_milli);
         self.memory_bytes = self.memory_bytes.saturating_add(needs.memory_bytes);
         self.disk_bytes = self.disk_bytes.saturating_add(needs.disk_bytes);
-        self.gpus.extend(gpus.iter().cloned());
+        for gpu in gpus {
+            *self.gpus.entry(gpu.clone()).or_default().of_mut(needs) += 1;
+        }
     }
 
     pub fn take_away(&mut self, needs: &Needs, gpus: &[String]) {
@@ -33,8 +49,29 @@ impl Used {
         self.memory_bytes = self.memory_bytes.saturating_sub(needs.memory_bytes);
         self.disk_bytes = self.disk_bytes.saturating_sub(needs.disk_bytes);
         for gpu in gpus {
-            self.gpus.remove(gpu);
+            let Some(taken) = self.gpus.get_mut(gpu) else { continue };
+            let count = taken.of_mut(needs);
+            *count = count.saturating_sub(1);
+            if *taken == Taken::default() {
+                self.gpus.remove(gpu);
+            }
         }
+    }
+
+    /// How many chunks with these needs the GPU has room for: alone on it, or as many as its owner lets share it.
+    fn room_on(&self, gpu: &Gpu, needs: &Needs) -> u32 {
+        let taken = self.gpus.get(&gpu.uuid).copied().unwrap_or_default();
+        let crowded = taken.shares > 0 && !planted(Bug::SharedGivenAlone);
+        match needs.gpu_share {
+            _ if taken.alone > 0 => 0,
+            true if planted(Bug::SharesUncounted) => u32::MAX,
+            true => gpu.most_shares().saturating_sub(taken.shares),
+            false => u32::from(!crowded),
+        }
+    }
+
+    fn is_shared(&self, gpu: &Gpu) -> bool {
+        self.gpus.get(&gpu.uuid).is_some_and(|taken| taken.shares > 0)
     }
 }
 
@@ -78,11 +115,16 @@ pub(crate) enum Misfit {
         needs: u32,
         fitting: u32,
         what: String,
+        /// Why one that would fit is not used, if there is one.
+        ill: Option<String>,
     },
     GpuBusy {
         needs: u32,
         free: u32,
         fitting: u32,
+        /// Of those that are not free, so many are shared; all their shares are taken, or it wants to be alone.
+        shared: u32,
+        share: bool,
     },
 }
 
@@ -148,8 +190,8 @@ pub(crate) fn misfit(
 
 /// How many chunks with these needs there is room for, where there is room for one at all.
 pub(crate) fn fits(facts: &Facts, used: &Used, needs: &Needs) -> u64 {
-    let is_free = |gpu: &&Gpu| needs.gpus > 0 && gpu_fits(gpu, needs) && !used.gpus.contains(&gpu.uuid);
-    let gpus = facts.gpus.iter().filter(is_free).count() as u64;
+    let fitting = facts.gpus.iter().filter(|gpu| needs.gpus > 0 && gpu_fits(gpu, needs));
+    let gpus = fitting.map(|gpu| u64::from(used.room_on(gpu, needs))).sum();
     let times = [
         (facts.cpus_milli.saturating_sub(used.cpus_milli), needs.cpus_milli),
         (facts.memory_bytes.saturating_sub(used.memory_bytes), needs.memory_bytes),
@@ -164,6 +206,7 @@ fn asked(needs: &Needs) -> Asked<'_> {
         image: &needs.image,
         network: if needs.network { "bridge" } else { "none" },
         mounts: &needs.mounts,
+        devices: &needs.devices,
         cpus_milli: needs.cpus_milli,
         memory_bytes: needs.memory_bytes,
         disk_bytes: needs.disk_bytes,
@@ -179,32 +222,44 @@ fn gpu_misfit(facts: &Facts, used: &Used, needs: &Needs) -> Option<Misfit> {
         return Some(Misfit::NoGpu { note: facts.gpu_note.clone().unwrap_or_default() });
     }
     let fitting = facts.gpus.iter().filter(|gpu| gpu_fits(gpu, needs));
-    let (mut count, mut free) = (0, 0);
+    let (mut count, mut free, mut shared) = (0, 0, 0);
     for gpu in fitting {
+        let has_room = used.room_on(gpu, needs) > 0;
         count += 1;
-        free += u32::from(!used.gpus.contains(&gpu.uuid));
+        free += u32::from(has_room);
+        shared += u32::from(!has_room && used.is_shared(gpu));
     }
     if count < needs.gpus {
-        return Some(Misfit::GpuKind { needs: needs.gpus, fitting: count, what: gpu_words(needs) });
+        let mut ill = facts.gpus.iter().filter(|gpu| is_wanted(gpu, needs)).filter_map(|gpu| gpu.unhealthy.clone());
+        return Some(Misfit::GpuKind { needs: needs.gpus, fitting: count, what: gpu_words(needs), ill: ill.next() });
     }
-    (free < needs.gpus).then_some(Misfit::GpuBusy { needs: needs.gpus, free, fitting: count })
+    let busy = Misfit::GpuBusy { needs: needs.gpus, free, fitting: count, shared, share: needs.gpu_share };
+    (free < needs.gpus).then_some(busy)
 }
 
-/// The very devices for a chunk that fits: the smallest that will do, so that large ones stay free for those who need them.
+/// The very devices for a chunk that fits: the smallest that will do, so that large ones stay free for those who need them. One that
+/// is content with a share goes to others like it, so that whole ones stay free as well.
 pub(crate) fn choose_gpus(facts: &Facts, used: &Used, needs: &Needs) -> Vec<String> {
     if needs.gpus == 0 {
         return Vec::new();
     }
-    let is_free = |gpu: &Gpu| !used.gpus.contains(&gpu.uuid) || planted(Bug::GpuGivenTwice);
+    let is_free = |gpu: &Gpu| used.room_on(gpu, needs) > 0 || planted(Bug::GpuGivenTwice);
     let mut free: Vec<&Gpu> = facts.gpus.iter().filter(|gpu| gpu_fits(gpu, needs) && is_free(gpu)).collect();
-    free.sort_by_key(|gpu| (gpu.memory_bytes, gpu.index));
+    free.sort_by_key(|gpu| {
+        let company = needs.gpu_share.then(|| (!used.is_shared(gpu), gpu.most_shares() == 1));
+        (company, gpu.memory_bytes, gpu.index)
+    });
     free.iter().take(needs.gpus as usize).map(|gpu| gpu.uuid.clone()).collect()
 }
 
 fn gpu_fits(gpu: &Gpu, needs: &Needs) -> bool {
+    gpu.unhealthy.is_none() && is_wanted(gpu, needs)
+}
+
+/// Whatever its health.
+fn is_wanted(gpu: &Gpu, needs: &Needs) -> bool {
     let model = gpu.model.to_lowercase();
-    gpu.unhealthy.is_none()
-        && gpu.memory_bytes >= needs.gpu_min_memory_bytes
+    gpu.memory_bytes >= needs.gpu_min_memory_bytes
         && (needs.gpu_models.is_empty() || needs.gpu_models.iter().any(|part| model.contains(&part.to_lowercase())))
         && needs.gpu_min_capability.is_none_or(|least| capability(gpu).is_some_and(|has| has >= least))
 }
@@ -268,11 +323,23 @@ impl fmt::Display for Misfit {
             }
             Misfit::NoGpu { note } if note.is_empty() => write!(f, "has no GPU"),
             Misfit::NoGpu { note } => write!(f, "has no GPU ({note})"),
-            Misfit::GpuKind { needs, fitting, what } => {
-                write!(f, "has {fitting} of the {needs} GPUs it needs ({what}, healthy)")
+            Misfit::GpuKind { needs, fitting, what, ill } => {
+                write!(f, "has {fitting} of the {needs} GPUs it needs ({what}, healthy)")?;
+                ill.as_ref().map_or(Ok(()), |why| write!(f, "; not healthy: {why}"))
             }
-            Misfit::GpuBusy { needs, free, fitting } => {
+            Misfit::GpuBusy { needs, free, fitting, shared: 0, share: _ } => {
                 write!(f, "{} of {fitting} GPUs are in use; it needs {needs}", fitting - free)
+            }
+            Misfit::GpuBusy { needs, free, fitting, shared, share: true } => {
+                let busy = fitting - free;
+                write!(
+                    f,
+                    "{busy} of {fitting} GPUs are in use, {shared} with all shares taken; it needs a share of {needs}"
+                )
+            }
+            Misfit::GpuBusy { needs, free, fitting, shared, share: false } => {
+                let busy = fitting - free;
+                write!(f, "{busy} of {fitting} GPUs are in use, {shared} shared by others; it needs {needs} for itself")
             }
         }
     }
@@ -326,7 +393,8 @@ pub(crate) fn needs_words(needs: &Needs) -> String {
         let plural = if needs.gpus == 1 { "" } else { "s" };
         let kind = gpu_words(needs);
         let kind = if kind == "any model" { String::new() } else { format!(" ({kind})") };
-        words.push(format!("{} gpu{plural}{kind}", needs.gpus));
+        let shared = if needs.gpu_share { "shared " } else { "" };
+        words.push(format!("{} {shared}gpu{plural}{kind}", needs.gpus));
     }
     words.join(", ")
 }

@@ -22,6 +22,10 @@ pub enum Bug {
     UserPaysForGrid,
     /// A GPU that is taken is given once more.
     GpuGivenTwice,
+    /// A GPU is shared by more than its owner declared.
+    SharesUncounted,
+    /// One that wants to be alone on a GPU gets one that others share.
+    SharedGivenAlone,
     /// What an attempt used stays reserved.
     RoomNotGivenBack,
     /// Chunks that waited when their job was stopped still start.
@@ -98,7 +102,7 @@ mod switch {
     use std::cell::Cell;
 
     impl Bug {
-        pub const ALL: [Bug; 43] = [
+        pub const ALL: [Bug; 45] = [
             Bug::SessionUnchecked,
             Bug::SeqUnchecked,
             Bug::CloneAdmitted,
@@ -108,6 +112,8 @@ mod switch {
             Bug::RetryIsFree,
             Bug::UserPaysForGrid,
             Bug::GpuGivenTwice,
+            Bug::SharesUncounted,
+            Bug::SharedGivenAlone,
             Bug::RoomNotGivenBack,
             Bug::StoppedChunksStart,
             Bug::HeldChunksStart,

@@ -85,14 +85,24 @@ pub struct Needs {
     pub gpu_min_memory_bytes: u64,
     /// Major, minor.
     pub gpu_min_capability: Option<(u32, u32)>,
+    /// A share of each is enough.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub gpu_share: bool,
     /// The container's network is not `none` (kept here so that a runner's policy can be matched).
     pub network: bool,
-    /// For the policies of runners, as the two below. Empty in rows from before: not judged here, only by the runner.
+    /// For the policies of runners, as the three below. Empty in rows from before: not judged here, only by the runner.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub image: String,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub mounts: Vec<MountNeed>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub devices: Vec<String>,
     /// By the job file; `None`: no end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub run_ms: Option<u64>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
+fn is_false(truth: &bool) -> bool {
+    !*truth
 }

@@ -145,6 +145,7 @@ impl Grid {
         let view = |runner: &Runner| {
             let (state, why) = runner.state(now);
             let holds = runner.holds.iter().filter_map(|id| self.attempts.get(id));
+            let shared = runner.used.gpus.iter().filter(|(_, taken)| taken.shares > 0);
             let seen = runner.session.is_some() || runner.is_silent(now);
             RunnerView {
                 id: runner.row.id,
@@ -157,7 +158,8 @@ impl Grid {
                 last_seen_ms: (seen && !runner.is_new()).then_some(runner.heard),
                 used_cpus_milli: runner.used.cpus_milli,
                 used_memory_bytes: runner.used.memory_bytes,
-                used_gpus: runner.used.gpus.iter().cloned().collect(),
+                used_gpus: runner.used.gpus.keys().cloned().collect(),
+                shared_gpus: shared.map(|(gpu, taken)| (gpu.clone(), taken.shares)).collect(),
                 holds: holds.map(|live| Holding { attempt: live.row.id, chunk: live.row.chunk }).collect(),
             }
         };

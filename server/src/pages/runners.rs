@@ -91,15 +91,16 @@ fn meters(runner: &RunnerView) -> Markup {
 
 fn gpu_block(runner: &RunnerView, gpu: &Gpu) -> Markup {
     let load = runner.load.gpus.iter().find(|load| load.uuid == gpu.uuid);
-    let taken = runner.used_gpus.contains(&gpu.uuid);
     let memory_used = load.and_then(|load| load.memory_used_bytes).unwrap_or(0);
     html! {
         div.gpu {
             h3 title=(Shown(&gpu.uuid)) { "GPU " (gpu.index) " · " (Shown(&gpu.model)) }
             p.small.dim {
-                @if taken { "held by a chunk" } @else { "free" }
+                (held(runner, gpu))
                 @if let Some(capability) = &gpu.compute_capability { " · compute " (Shown(capability)) }
                 @if let Some(driver) = &gpu.driver { " · driver " (Shown(driver)) }
+                // Of an instance nobody knows how busy it is; its GPU has a temperature all the same.
+                @if let Some(celsius) = load.filter(|load| load.busy_percent.is_none()).and_then(|load| load.celsius) { " · " (celsius) " °C" }
             }
             div.meters {
                 @if let Some(busy) = load.and_then(|load| load.busy_percent) { (bar::share("Busy", u64::from(busy), 100, &gpu_busy(busy, load))) }
@@ -107,6 +108,16 @@ fn gpu_block(runner: &RunnerView, gpu: &Gpu) -> Markup {
             }
             @if let Some(why) = &gpu.unhealthy { div.notice.wrong { p { "Not used: " (Shown(why)) } } }
         }
+    }
+}
+
+fn held(runner: &RunnerView, gpu: &Gpu) -> String {
+    let most = gpu.most_shares();
+    match runner.shared_gpus.get(&gpu.uuid) {
+        Some(count) => format!("shared by {} of at most {most}", words::counted(u64::from(*count), "chunk")),
+        None if runner.used_gpus.contains(&gpu.uuid) => "held by a chunk".to_owned(),
+        None if most > 1 => format!("free; {most} chunks may share it"),
+        None => "free".to_owned(),
     }
 }
 

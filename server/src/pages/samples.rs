@@ -312,6 +312,7 @@ pub fn runners(kind: Kind) -> Vec<RunnerView> {
         driver: Some("550.54".to_owned()),
         compute_capability: Some("8.6".to_owned()),
         unhealthy: (index == 1).then(|| text(kind, "the self-test saw 3 ECC errors")),
+        shares: if index == 0 { 4 } else { 0 },
     };
     let one = |number: u64, name: &str, state, why: &str, gpus: Vec<Gpu>| RunnerView {
         id: RunnerId(number),
@@ -338,6 +339,7 @@ pub fn runners(kind: Kind) -> Vec<RunnerView> {
         used_cpus_milli: 12_500,
         used_memory_bytes: 40 << 30,
         used_gpus: vec![text(kind, "GPU-0")],
+        shared_gpus: [(text(kind, "GPU-0"), 2)].into(),
         holds: (0..5).map(|index| Holding { attempt: AttemptId(index), chunk: chunk_id(420, index as u32) }).collect(),
     };
     match kind {

@@ -4,8 +4,8 @@ use std::path::Path;
 use std::sync::atomic::Ordering;
 
 use bollard::models::{
-    ContainerCreateBody, HostConfig, HostConfigLogConfig, Mount, MountBindOptions, MountBindOptionsPropagationEnum,
-    MountType, ResourcesUlimits, RestartPolicy, RestartPolicyNameEnum,
+    ContainerCreateBody, DeviceMapping, HostConfig, HostConfigLogConfig, Mount, MountBindOptions,
+    MountBindOptionsPropagationEnum, MountType, ResourcesUlimits, RestartPolicy, RestartPolicyNameEnum,
 };
 use bollard::query_parameters::CreateContainerOptionsBuilder;
 use dsg_schemas::reason::EndReason;
@@ -193,6 +193,12 @@ fn host_config(plan: &ContainerPlan, settled: &Settled) -> HostConfig {
         }),
         ..Mount::default()
     };
+    let device = |device: &crate::container::HostDevice| DeviceMapping {
+        path_on_host: Some(device.host.clone()),
+        path_in_container: Some(device.container.clone()),
+        // Not m: no other device is made of it.
+        cgroup_permissions: Some("rw".to_owned()),
+    };
     HostConfig {
         cap_drop: Some(vec!["ALL".to_owned()]),
         cap_add: Some(granted(settled.capabilities, plan)),
@@ -218,6 +224,7 @@ fn host_config(plan: &ContainerPlan, settled: &Settled) -> HostConfig {
         mounts: Some(plan.binds.iter().map(mount).collect()),
         tmpfs: (!plan.scratch.is_empty())
             .then(|| plan.scratch.iter().map(|path| (path.clone(), SCRATCH.join(","))).collect()),
+        devices: (!plan.devices.is_empty()).then(|| plan.devices.iter().map(device).collect()),
         device_requests: settled.way.and_then(|way| way.request(&plan.gpus)),
         ..HostConfig::default()
     }

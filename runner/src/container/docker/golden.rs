@@ -27,6 +27,7 @@ struct Case {
 const OPEN: &str = "";
 const MOUNTS: &str =
     "[policy.mounts.datasets]\npath = \"DATA/sets\"\n[policy.mounts.scratch]\npath = \"DATA/scratch\"\nwrite = true\n";
+const DEVICES: &str = "[policy.devices.null]\npath = \"/dev/null\"\n";
 const STRICT: &str = "[policy]\nimages = [\"pretend/*\"]\nnetworks = [\"none\"]\ncapabilities = [\"CHOWN\", \"SETUID\"]\ngpus = [\"GPU-1\"]\n[policy.most]\npids = 64\ntime = \"1h\"\ndisk = \"1GiB\"\n";
 
 const CASES: &[Case] = &[
@@ -70,6 +71,7 @@ const CASES: &[Case] = &[
             order.limits.gpus = vec!["GPU-1".to_owned()];
         },
     },
+    Case { name: "device", policy: DEVICES, way: None, order: |order| order.devices = vec!["null".to_owned()] },
     Case {
         name: "gpu-cdi",
         policy: OPEN,

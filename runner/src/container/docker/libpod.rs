@@ -30,7 +30,9 @@ pub(super) fn body(
         json!({"type": "bind", "source": bind.host, "destination": bind.container, "options": [mode, how, "rprivate"]})
     });
     let scratch = plan.scratch.iter().map(|path| json!({"type": "tmpfs", "destination": path, "options": SCRATCH}));
-    let devices = plan.gpus.iter().map(|gpu| json!({"path": cdi_name(gpu)}));
+    let gpus = plan.gpus.iter().map(|gpu| cdi_name(gpu));
+    let others = plan.devices.iter().map(|device| format!("{}:{}:rw", device.host, device.container));
+    let devices = gpus.chain(others).map(|path| json!({"path": path}));
     let mut body = json!({
         "name": plan.name,
         "image": plan.image,

@@ -98,6 +98,11 @@ pub struct Job {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 100))]
     pub mounts: Vec<Mount>,
+    /// Devices of the runner's host but GPUs, by the names that its owner gave them in `runner.toml`. The container finds them where they are
+    /// on the host.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 100))]
+    pub devices: Vec<String>,
     /// Files that the container leaves, to be kept.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 1000))]

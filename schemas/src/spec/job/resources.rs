@@ -25,7 +25,7 @@ pub struct Resources {
     /// Size of `/dev/shm`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shm_size: Option<Bytes>,
-    /// NVIDIA GPUs, each for this chunk alone: a count, or what they must be.
+    /// NVIDIA GPUs, each for this chunk alone unless it is content with a share: a count, or what they must be.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "forms::gpus")]
     #[schemars(schema_with = "forms::gpus_schema")]
     pub gpus: Option<Gpus>,
@@ -38,6 +38,11 @@ pub struct Resources {
 #[serde(deny_unknown_fields)]
 pub struct MostResources {
     pub memory: Bytes,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
+fn is_false(truth: &bool) -> bool {
+    !*truth
 }
 
 fn one_cpu() -> f64 {
@@ -68,6 +73,10 @@ pub struct Gpus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(regex(pattern = r"^[0-9]{1,2}\.[0-9]{1,2}$"))]
     pub min_compute_capability: Option<String>,
+    /// Content with a share of each: other chunks that are may run on the same GPU, as many as its owner declared. Nothing divides its
+    /// memory between them.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub share: bool,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

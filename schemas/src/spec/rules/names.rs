@@ -21,6 +21,9 @@ pub fn check(job: &Job, report: &mut Report) {
     let mounts: Vec<(String, &str)> =
         job.mounts.iter().enumerate().map(|(at, mount)| (format!("/mounts/{at}/name"), mount.name.as_str())).collect();
     unique("mount", &mounts, report);
+    let devices: Vec<(String, &str)> =
+        job.devices.iter().enumerate().map(|(at, name)| (format!("/devices/{at}"), name.as_str())).collect();
+    unique("device", &devices, report);
 }
 
 /// A name that has the right form, and differs from the others even as an environment variable.

@@ -58,6 +58,7 @@ pub fn facts(words: &Words) -> Facts {
         driver: None,
         compute_capability: Some(words.get("capability").unwrap_or("7.5").to_owned()),
         unhealthy: (words.number("sick_gpu") == Some(index)).then(|| "fell off the bus".to_owned()),
+        shares: words.number("shares").unwrap_or(0),
     };
     Facts {
         arch: words.arch("arch").or(Some(Arch::Amd64)),
@@ -77,6 +78,7 @@ pub fn facts(words: &Words) -> Facts {
 /// `fails=memory,network,mount:data`: a check of that name failed, and keeps that work away.
 fn failed(what: &str) -> Check {
     let blocks = match what.split_once(':') {
+        Some(("device", device)) => Work::Device(device.to_owned()),
         Some((_, mount)) => Work::Mount(mount.to_owned()),
         None => match what {
             "everything" => Work::Everything,
@@ -91,7 +93,7 @@ fn failed(what: &str) -> Check {
     Check { name, passed: false, note: "it was seen".to_owned(), blocks: Some(blocks), ..Check::default() }
 }
 
-/// `allow.images=dsg-*,x`, `allow.networks=none`, `has.mounts=data,scratch:w`, `most.cpus=2`, `most.memory=1GiB`, `most.run=1h`.
+/// `allow.images=dsg-*,x`, `allow.networks=none`, `has.mounts=data,scratch:w`, `has.devices=fuse`, `most.cpus=2`, `most.memory=1GiB`, `most.run=1h`.
 fn rules(words: &Words) -> Policy {
     let given = |key: &str| words.get(key).map(|_| words.list(key));
     let rule = |text: &String| {
@@ -102,6 +104,7 @@ fn rules(words: &Words) -> Policy {
         images: given("allow.images"),
         networks: given("allow.networks"),
         mounts: words.list("has.mounts").iter().map(rule).collect(),
+        devices: words.list("has.devices"),
         most: Most {
             cpus_milli: words.get("most.cpus").map(milli_cpus),
             memory_bytes: words.get("most.memory").map(|_| words.bytes("most.memory", "")),
@@ -142,9 +145,11 @@ pub fn policy(words: &Words) -> StagePolicy {
                 .get("capability")
                 .and_then(|text| text.split_once('.'))
                 .map(|(major, minor)| (major.parse().expect("major"), minor.parse().expect("minor"))),
+            gpu_share: words.has("share"),
             network: words.has("bridge"),
             image: words.get("image").unwrap_or("busybox").to_owned(),
             mounts: words.list("mounts").iter().map(|text| mount_need(text)).collect(),
+            devices: words.list("devices"),
             run_ms: words.duration("run_timeout"),
         },
         constraints: Constraints {

@@ -1,5 +1,5 @@
 //! A simulated host: a runner process that follows the protocol, and containers that outlive it.
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use dsg_core::{Millis, Needs, Orders, Report};
 use dsg_schemas::ids::{AttemptId, ChunkId, RunnerId, SessionId};
@@ -53,8 +53,9 @@ pub struct Container {
 
 impl Host {
     pub fn new(index: u64, dice: &mut Dice) -> Host {
-        let gpu = |at| Gpu { uuid: format!("gpu{at}"), index: at, memory_bytes: 16 << 30, ..Gpu::default() };
         let gpus = if index == 0 { 2 } else { dice.below(3) as u32 };
+        let shares = dice.below(4) as u32;
+        let gpu = |at| Gpu { uuid: format!("gpu{at}"), index: at, memory_bytes: 16 << 30, shares, ..Gpu::default() };
         let facts = Facts {
             cpus_milli: 1000 * if index == 0 { 8 } else { 2 + dice.below(7) },
             memory_bytes: 16 << 30,
@@ -217,12 +218,17 @@ impl Host {
         let memory: u64 = live().map(|container| container.needs.memory_bytes).sum();
         assert!(cpus <= self.facts.cpus_milli, "{} runs {cpus} of {} milli-cpus", self.name, self.facts.cpus_milli);
         assert!(memory <= self.facts.memory_bytes, "{} uses {memory} bytes", self.name);
-        let mut gpus: Vec<&String> = live().flat_map(|container| &container.gpus).collect();
-        let count = gpus.len();
-        gpus.sort();
-        gpus.dedup();
-        assert_eq!(gpus.len(), count, "{} shares a GPU", self.name);
+        for gpu in &self.facts.gpus {
+            let on_it = || live().filter(|container| container.gpus.contains(&gpu.uuid));
+            let most = if on_it().all(|container| container.needs.gpu_share) { gpu.most_shares() } else { 1 };
+            let count = on_it().count();
+            assert!(count <= most as usize, "{count} containers have {} of {}, and {most} may", gpu.uuid, self.name);
+        }
         for container in live() {
+            let shown = |gpu: &String| self.facts.gpus.iter().any(|one| one.uuid == *gpu);
+            assert!(container.gpus.iter().all(shown), "{} got a GPU of nobody", container.chunk);
+            let devices: BTreeSet<&String> = container.gpus.iter().collect();
+            assert_eq!(devices.len(), container.gpus.len(), "{} got a GPU twice", container.chunk);
             assert_eq!(container.gpus.len(), container.needs.gpus as usize, "{} got its GPUs", container.chunk);
         }
     }

@@ -28,13 +28,15 @@ pub fn stage(dice: &mut Dice, chunks: u32) -> StagePolicy {
     };
     let memory_bytes = (1 + dice.below(4)) << 30;
     let run_ms = dice.percent(20).then(|| 60_000 * (1 + dice.below(5)));
+    let gpus = if dice.percent(30) { 1 + dice.below(2) as u32 } else { 0 };
     StagePolicy {
         chunks,
         needs: Needs {
             cpus_milli: 500 * (1 + dice.below(8)),
             memory_bytes,
             run_ms,
-            gpus: if dice.percent(25) { 1 + dice.below(2) as u32 } else { 0 },
+            gpus,
+            gpu_share: gpus > 0 && dice.percent(50),
             ..Needs::default()
         },
         constraints: Constraints {

@@ -35,6 +35,7 @@ fn stage(policy: &StagePolicy) -> Vec<String> {
     let mut words = vec![format!("chunks={chunks}"), format!("cpus={}", needs.cpus_milli as f64 / 1000.0)];
     words.push(format!("memory={}", units::Bytes(needs.memory_bytes)));
     words.extend((needs.gpus > 0).then(|| format!("gpus={}", needs.gpus)));
+    words.extend(needs.gpu_share.then(|| "share".to_owned()));
     words.extend((!prefer.tags.is_empty()).then(|| format!("prefer.tags={}", prefer.tags.join(","))));
     words.extend((*limit > 0).then(|| format!("retries={limit}")));
     words.extend((delay.0 > 0).then(|| format!("backoff={delay} max_delay={max_delay}")));
@@ -76,6 +77,7 @@ pub fn facts(facts: &Facts) -> Vec<String> {
         format!("memory={}", units::Bytes(facts.memory_bytes)),
     ];
     words.extend((!facts.gpus.is_empty()).then(|| format!("gpus={}", facts.gpus.len())));
+    words.extend(facts.gpus.first().filter(|gpu| gpu.shares > 0).map(|gpu| format!("shares={}", gpu.shares)));
     words.extend((!facts.tags.is_empty()).then(|| format!("tags={}", facts.tags.join(","))));
     words
 }

@@ -1,5 +1,5 @@
 //! What must hold of every answer, when it is made and when it goes out.
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use dsg_core::row::{Halt, Halted};
 use dsg_core::{Act, Answer, Effects, Event, Join, Key, Millis, Orders, Refusal, Row, Sync};
@@ -159,13 +159,20 @@ impl Proof {
         }
         let Some(heard) = self.runners.get(&runner) else { return };
         let Some(Row::Runner(row)) = rows.get(Key::Runner(runner)) else { return };
-        let (mut cpus, mut memory, mut gpus) = (0, 0, BTreeSet::new());
-        for (id, (needs, devices)) in heard.live.iter().filter_map(|id| Some((id, self.uses.get(id)?))) {
+        let (mut cpus, mut memory) = (0, 0);
+        let mut on: BTreeMap<&String, (usize, bool)> = BTreeMap::new();
+        for (needs, devices) in heard.live.iter().filter_map(|id| self.uses.get(id)) {
             cpus += needs.cpus_milli;
             memory += needs.memory_bytes;
             for device in devices {
-                assert!(gpus.insert(device), "{device} of {} is given twice, now to attempt {id}", row.name);
+                let (count, all_share) = on.entry(device).or_insert((0, true));
+                (*count, *all_share) = (*count + 1, *all_share && needs.gpu_share);
             }
+        }
+        for gpu in &row.facts.gpus {
+            let (count, all_share) = on.get(&gpu.uuid).copied().unwrap_or((0, true));
+            let most = if all_share { gpu.most_shares() as usize } else { 1 };
+            assert!(count <= most, "{count} attempts have {} of {}, and {most} may", gpu.uuid, row.name);
         }
         assert!(cpus <= row.facts.cpus_milli, "{} runs {cpus} of {} milli-cpus", row.name, row.facts.cpus_milli);
         assert!(memory <= row.facts.memory_bytes, "{} uses {memory} of {} bytes", row.name, row.facts.memory_bytes);
