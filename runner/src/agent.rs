@@ -100,8 +100,9 @@ impl Agent {
         }
         let mut event = self.looked();
         loop {
+            let first = self.broken_gpus(&event).map(|first| self.plan.handle(now(), first)).unwrap_or_default();
             let steps = self.plan.handle(now(), event);
-            for step in steps {
+            for step in first.into_iter().chain(steps) {
                 if self.carry_out(step, &mut requests) {
                     return Ok(());
                 }
@@ -129,10 +130,20 @@ impl Agent {
     }
 
     fn looked(&mut self) -> Event {
-        let Health { no_more, disk_free_bytes: _, low: _, facts } = self.health.borrow_and_update().clone();
+        let Health { no_more, disk_free_bytes: _, low: _, mut facts } = self.health.borrow_and_update().clone();
+        // Something may have been seen since.
+        self.shared.gpus.mark(&mut facts.gpus);
         let changed = (self.facts != facts).then(|| Box::new(facts.clone()));
         self.facts = facts;
         Event::Health(no_more, changed)
+    }
+
+    /// Before the end of an attempt is told, the server must know of a GPU that broke: its next attempt would be sent there again.
+    fn broken_gpus(&mut self, event: &Event) -> Option<Event> {
+        let mut gpus = self.facts.gpus.clone();
+        self.shared.gpus.mark(&mut gpus);
+        let news = matches!(event, Event::Progress(_, Phase::Ended(_))) && gpus != self.facts.gpus;
+        news.then(|| self.looked())
     }
 
     /// Whether that was the last step.

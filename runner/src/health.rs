@@ -5,11 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dsg_schemas::units::Bytes;
-use dsg_schemas::wire::{Check, Facts, Gpu};
+use dsg_schemas::wire::{Check, Facts};
 use tokio::sync::watch;
 
 use crate::attempt::Shared;
-use crate::config::GpuSource;
 use crate::room::{Marks, OF_THE_ENGINE, OF_THE_STATE, Space};
 use crate::selftest::disk;
 
@@ -37,7 +36,6 @@ pub struct Watched {
     pub unfit: Option<String>,
     /// As proved at the start. A disk of 0 bytes: what is free is offered.
     pub facts: Facts,
-    pub gpus: Option<GpuSource>,
     /// What stays the owner's of the disk.
     pub reserve_bytes: u64,
     pub marks: Marks,
@@ -110,25 +108,10 @@ impl Watched {
             let left = (disk_free_bytes + self.shared.usage.total()).saturating_sub(self.reserve_bytes);
             facts.disk_bytes = offered(left, before.map(|before| before.facts.disk_bytes));
         }
-        facts.gpus = self.gpus(facts.gpus).await;
+        self.shared.gpus.look().await;
+        self.shared.gpus.mark(&mut facts.gpus);
         Health { no_more, disk_free_bytes, low: is_low, facts }
     }
-
-    /// The GPUs of the start, each as it is now. One that came later was not proved, and is not offered before the next start.
-    async fn gpus(&self, proved: Vec<Gpu>) -> Vec<Gpu> {
-        let Some(source) = self.gpus.clone().filter(|_| !proved.is_empty()) else { return proved };
-        // The driver may take its time, and a broken one more than that.
-        let Ok(now) = tokio::task::spawn_blocking(move || source()).await else { return proved };
-        let as_now = |gpu: Gpu| match now.gpus.iter().find(|found| found.uuid == gpu.uuid) {
-            Some(found) => Gpu { unhealthy: found.unhealthy.clone(), ..gpu },
-            None => Gpu { unhealthy: Some(gone(now.note.as_deref())), ..gpu },
-        };
-        proved.into_iter().map(as_now).collect()
-    }
-}
-
-fn gone(note: Option<&str>) -> String {
-    format!("the driver shows it no more ({}); see nvidia-smi", note.unwrap_or("without a word"))
 }
 
 /// In whole steps below what is there, so that the server need not keep every change; and not up again for less than a step and a

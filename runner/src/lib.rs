@@ -9,6 +9,7 @@ pub mod cli;
 pub mod config;
 pub mod container;
 pub mod doctor;
+mod gpu_watch;
 mod health;
 mod link;
 pub mod owner;
@@ -33,6 +34,7 @@ use crate::agent::{Agent, Lives};
 use crate::attempt::{Living, Origin, Shared, Usage, Wish};
 pub use crate::config::Config;
 use crate::container::Engine;
+use crate::gpu_watch::GpuWatch;
 pub use crate::link::{Invitation, JoinError, LinkError};
 use crate::room::{Cleaner, Stock};
 use crate::spool::{Identity, Spool, SpoolError};
@@ -94,6 +96,7 @@ pub async fn run(config: Config, engine: Arc<dyn Engine>, stop: CancellationToke
         loading: tokio::sync::Mutex::default(),
         usage: Usage::default(),
         load: load.clone(),
+        gpus: GpuWatch::new(gpus),
         policy,
         wish: wished,
     });
@@ -111,6 +114,7 @@ pub async fn run(config: Config, engine: Arc<dyn Engine>, stop: CancellationToke
             () = stop.cancelled() => return Ok(()),
         }
     }
+    shared.gpus.begin(&facts.gpus);
     let phases = adopted.iter().map(|adopted| (adopted.attempt, first_phase(&adopted.origin))).collect::<Vec<_>>();
     let grace_ms = adopted.iter().map(|adopted| adopted.order.timeouts.grace_ms).max().unwrap_or(0);
     let mut lives = Lives::default();
@@ -122,7 +126,6 @@ pub async fn run(config: Config, engine: Arc<dyn Engine>, stop: CancellationToke
         state: spool.root().to_owned(),
         unfit,
         facts,
-        gpus,
         reserve_bytes: disk_reserve_bytes,
         marks,
     };

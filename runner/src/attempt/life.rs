@@ -191,6 +191,7 @@ impl Life {
             container: &started.container,
             timeouts: &self.order.timeouts,
             disk_bytes: Some(self.order.limits.disk_bytes).filter(|bytes| *bytes > 0),
+            gpus: &self.order.limits.gpus,
             log: log.clone(),
             pieces,
             since_ms,
@@ -224,7 +225,13 @@ impl Life {
 
     async fn judge(&mut self, started: &Started, over: &Over) -> Ended {
         let uprooted = self.uprooted(started).await;
-        let ended = verdict(over.killed, &over.exit, &self.order, uprooted);
+        let gpus = &self.order.limits.gpus;
+        if over.exit.code != 0 && !gpus.is_empty() {
+            // What broke it is often seen only afterwards.
+            self.shared.gpus.look_closely().await;
+        }
+        let gpu_fault = self.shared.gpus.fault_of(gpus);
+        let ended = verdict(over.killed, &over.exit, &self.order, uprooted, gpu_fault.as_deref());
         let (order, accept) = (&self.order, &self.order.accept);
         let counts = ended.reason == EndReason::Succeeded || accept.takes(ended.reason, ended.exit_code);
         if !counts || order.outputs.is_empty() {

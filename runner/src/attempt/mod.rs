@@ -29,6 +29,7 @@ use tokio::sync::{Semaphore, mpsc, watch as channel};
 
 use crate::config::LoadSource;
 use crate::container::{Engine, Failure};
+use crate::gpu_watch::GpuWatch;
 use crate::link::Link;
 use crate::policy::LocalPolicy;
 use crate::room::Stock;
@@ -60,6 +61,8 @@ pub struct Shared {
     pub living: Living,
     /// What the host does now, its GPUs among it.
     pub load: LoadSource,
+    /// Whether the GPUs that are offered are well.
+    pub gpus: GpuWatch,
     /// The owner's, and the last word.
     pub policy: LocalPolicy,
     /// What all containers are to do.

@@ -13,10 +13,17 @@ pub enum Uprooted {
     Engine,
 }
 
-/// The end of a container as inspect and our own memory tell it. Outputs are not looked at yet.
-pub fn verdict(killed: Option<EndReason>, exit: &Exit, order: &StartOrder, uprooted: Option<Uprooted>) -> Ended {
+/// The end of a container as inspect and our own memory tell it. Outputs are not looked at yet. `gpu_fault`: of a GPU that it held.
+pub fn verdict(
+    killed: Option<EndReason>,
+    exit: &Exit,
+    order: &StartOrder,
+    uprooted: Option<Uprooted>,
+    gpu_fault: Option<&str>,
+) -> Ended {
     let signal = (129..=192).contains(&exit.code).then_some(exit.code - 128);
     let (reason, message) = match killed {
+        Some(EndReason::GpuError) => (EndReason::GpuError, broken_gpu(gpu_fault)),
         Some(reason) => (reason, own_doing(reason, order)),
         None if exit.oom == Some(true) => (EndReason::Oom, out_of_memory(exit, order)),
         None if uprooted == Some(Uprooted::Machine) => {
@@ -30,6 +37,10 @@ pub fn verdict(killed: Option<EndReason>, exit: &Exit, order: &StartOrder, uproo
             ),
         ),
         None if exit.code == 0 => (EndReason::Succeeded, String::new()),
+        None if gpu_fault.is_some() => {
+            let message = format!("{} (it ended with exit code {})", broken_gpu(gpu_fault), exit.code);
+            (EndReason::GpuError, message)
+        }
         // With an init in between, the container starts and only then finds that there is no such command.
         None if matches!(exit.code, 126 | 127) && !exit.error.is_empty() => (
             EndReason::BadCommand,
@@ -73,6 +84,11 @@ fn own_doing(reason: EndReason, order: &StartOrder) -> String {
         ),
         _ => String::new(),
     }
+}
+
+fn broken_gpu(fault: Option<&str>) -> String {
+    let fault = fault.unwrap_or("it is well again by now");
+    format!("a GPU that it held broke while it ran, and it runs again at no cost of its own: {fault}")
 }
 
 fn out_of_memory(exit: &Exit, order: &StartOrder) -> String {
@@ -157,9 +173,28 @@ mod tests {
             (Some(EndReason::Cancelled), exit(0, None, None), None, EndReason::Cancelled, None, ""),
         ];
         for (killed, exit, restarted, reason, signal, words) in cases {
-            let ended = verdict(killed, &exit, &order, restarted);
+            let ended = verdict(killed, &exit, &order, restarted, None);
             assert_eq!((ended.reason, ended.signal), (reason, signal), "{exit:?}");
             assert!(ended.message.contains(words), "{exit:?}: {}", ended.message);
+        }
+    }
+
+    #[test]
+    fn a_broken_gpu_is_not_the_jobs_failure_and_takes_no_success_away() {
+        let exit = |code, oom| Exit { code, oom, ..Exit::default() };
+        let fault = Some("GPU x: it fell off the bus");
+        for (killed, exit, reason, words) in [
+            (None, exit(1, None), EndReason::GpuError, "fell off the bus (it ended with exit code 1)"),
+            (None, exit(139, None), EndReason::GpuError, "exit code 139"),
+            (None, exit(0, None), EndReason::Succeeded, ""),
+            (None, exit(137, Some(true)), EndReason::Oom, "memory limit"),
+            (Some(EndReason::GpuError), exit(143, None), EndReason::GpuError, "fell off the bus"),
+            (Some(EndReason::GpuError), exit(0, None), EndReason::GpuError, "fell off the bus"),
+            (Some(EndReason::Cancelled), exit(143, None), EndReason::Cancelled, ""),
+        ] {
+            let ended = verdict(killed, &exit, &order(1), None, fault);
+            assert_eq!(ended.reason, reason, "{killed:?} {exit:?}");
+            assert!(ended.message.ends_with(words) || ended.message.contains(words), "{exit:?}: {}", ended.message);
         }
     }
 }

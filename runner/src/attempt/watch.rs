@@ -29,6 +29,8 @@ pub struct Watch<'a> {
     pub timeouts: &'a RunTimeouts,
     /// What it may write into its own layer.
     pub disk_bytes: Option<u64>,
+    /// What it holds.
+    pub gpus: &'a [String],
     pub log: Arc<Log>,
     /// `None`: read the engine's own log, as after a restart.
     pub pieces: Option<mpsc::Receiver<Piece>>,
@@ -81,6 +83,7 @@ impl Watch<'_> {
         memory.killed = self.folder.killed();
         let mut waiting: Option<Answer<'_, ()>> = Some(self.shared.engine.wait(self.container));
         let mut stopping: Option<Answer<'_, ()>> = None;
+        let mut broken_gpu = pin!(self.shared.gpus.broken(self.gpus));
         let mut beyond_disk = pin!(beyond(self.shared, self.attempt, self.container, self.disk_bytes));
         loop {
             let may_kill = memory.killed.is_none();
@@ -95,6 +98,7 @@ impl Watch<'_> {
                 turn = freezer.turn(), if may_kill => Happened::Turned(turn),
                 result = join(&mut stopping) => Happened::Stopped(result),
                 () = &mut beyond_disk, if may_kill => Happened::Kill(EndReason::PolicyDenied),
+                () = &mut broken_gpu, if may_kill => Happened::Kill(EndReason::GpuError),
                 () = sleep_until(memory.next_look) => Happened::Look,
                 piece = next(&mut self.pieces) => piece.map_or(Happened::StreamEnded, Happened::Piece),
                 _ = join(&mut waiting) => Happened::WaitEnded,

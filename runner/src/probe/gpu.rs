@@ -1,15 +1,20 @@
 //! NVIDIA GPUs through the driver's own library. That there is none is the normal case; that one is broken must not hide the rest.
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use dsg_schemas::wire::{Gpu, GpuLoad};
-use nvml_wrapper::enum_wrappers::device::TemperatureSensor;
+use nvml_wrapper::enum_wrappers::device::{EccCounter, MemoryError, TemperatureSensor};
 use nvml_wrapper::error::NvmlError;
 use nvml_wrapper::{Device, Nvml};
 
+use super::xid::{Xid, Xids};
+
 /// The driver's library, open as long as the runner lives.
 pub struct GpuProbe {
-    nvml: Option<Nvml>,
+    /// Never closed: the events that are waited for borrow it, and it goes with the process.
+    nvml: Option<&'static Nvml>,
     note: Option<String>,
+    xids: Xids,
 }
 
 /// What the driver shows.
@@ -18,12 +23,20 @@ pub struct Gpus {
     pub gpus: Vec<Gpu>,
     /// Why there are none, or fewer than the driver shows.
     pub note: Option<String>,
+    /// Of those that are ill, the ones that nothing but a reset makes well.
+    pub until_restart: BTreeSet<String>,
+}
+
+/// What is wrong with a GPU.
+struct Fault {
+    why: String,
+    until_restart: bool,
 }
 
 impl GpuProbe {
     /// Without a GPU, whatever the host has.
     pub fn none() -> GpuProbe {
-        GpuProbe { nvml: None, note: None }
+        GpuProbe { nvml: None, note: None, xids: Xids::default() }
     }
 
     /// Opens the driver's library, or remembers why not. `library` is `--nvml-lib`.
@@ -37,7 +50,10 @@ impl GpuProbe {
             }),
         };
         match opened {
-            Ok(nvml) => GpuProbe { nvml: Some(nvml), note: None },
+            Ok(nvml) => {
+                let nvml: &'static Nvml = Box::leak(Box::new(nvml));
+                GpuProbe { nvml: Some(nvml), note: None, xids: Xids::listen(nvml) }
+            }
             Err(error) => {
                 let note = why_none(&error, library);
                 if is_missing(&error) && library.is_none() {
@@ -45,19 +61,24 @@ impl GpuProbe {
                 } else {
                     tracing::warn!("{note}");
                 }
-                GpuProbe { nvml: None, note: Some(note) }
+                GpuProbe { nvml: None, note: Some(note), xids: Xids::default() }
             }
         }
     }
 
     pub fn gpus(&self) -> Gpus {
-        let Some(nvml) = &self.nvml else { return Gpus { gpus: Vec::new(), note: self.note.clone() } };
+        let Some(nvml) = &self.nvml else { return Gpus { note: self.note.clone(), ..Gpus::default() } };
+        let xids = self.xids.since_the_last_look();
         let driver = nvml.sys_driver_version().ok();
         let mut found = Gpus::default();
         let mut lost = Vec::new();
         for index in 0..nvml.device_count().unwrap_or(0) {
-            match nvml.device_by_index(index).and_then(|device| read(&device, index, driver.as_deref())) {
-                Ok(gpus) => found.gpus.extend(gpus),
+            let xid_of = |uuid: &str| xids.get(uuid).copied();
+            match nvml.device_by_index(index).and_then(|device| read(&device, index, driver.as_deref(), xid_of)) {
+                Ok((gpus, until_restart)) => {
+                    found.until_restart.extend(gpus.iter().filter(|_| until_restart).map(|gpu| gpu.uuid.clone()));
+                    found.gpus.extend(gpus);
+                }
                 Err(error) => lost.push(format!("GPU {index}: {error}")),
             }
         }
@@ -89,18 +110,28 @@ impl GpuProbe {
     }
 }
 
-/// The GPU, or its MIG instances where it is split: then they are what can be asked for.
-fn read(device: &Device<'_>, index: u32, driver: Option<&str>) -> Result<Vec<Gpu>, NvmlError> {
+/// The GPU, or its MIG instances where it is split: then they are what can be asked for. And whether nothing but a reset makes it well.
+fn read(
+    device: &Device<'_>,
+    index: u32,
+    driver: Option<&str>,
+    xid_of: impl Fn(&str) -> Option<Xid>,
+) -> Result<(Vec<Gpu>, bool), NvmlError> {
     let compute_capability =
         device.cuda_compute_capability().ok().map(|version| format!("{}.{}", version.major, version.minor));
+    let uuid = device.uuid()?;
+    let xid = xid_of(&uuid).map(|xid| Fault { why: xid.to_string(), until_restart: xid.needs_a_reset() });
+    // What it is now says more than what it reported meanwhile.
+    let fault = fault(device).or(xid);
+    let until_restart = fault.as_ref().is_some_and(|fault| fault.until_restart);
     let whole = Gpu {
-        uuid: device.uuid()?,
+        uuid,
         index,
         model: device.name()?,
         memory_bytes: device.memory_info().map_or(0, |memory| memory.total),
         driver: driver.map(str::to_owned),
         compute_capability,
-        unhealthy: unhealthy(device),
+        unhealthy: fault.map(|fault| fault.why),
         // Its owner's to say.
         shares: 0,
     };
@@ -112,7 +143,7 @@ fn read(device: &Device<'_>, index: u32, driver: Option<&str>) -> Result<Vec<Gpu
             Some(Gpu { uuid: instance.uuid().ok()?, model, memory_bytes, ..whole.clone() })
         })
         .collect();
-    Ok(if parts.is_empty() { vec![whole] } else { parts })
+    Ok((if parts.is_empty() { vec![whole] } else { parts }, until_restart))
 }
 
 fn instances<'a>(device: &Device<'a>) -> Vec<Device<'a>> {
@@ -122,12 +153,26 @@ fn instances<'a>(device: &Device<'a>) -> Vec<Device<'a>> {
 }
 
 /// A GPU that fell off the bus still has a name, and answers everything else with an error.
-fn unhealthy(device: &Device<'_>) -> Option<String> {
+fn fault(device: &Device<'_>) -> Option<Fault> {
+    let fault = |why: String, until_restart| Some(Fault { why, until_restart });
     match device.memory_info() {
-        Err(error @ (NvmlError::GpuLost | NvmlError::ResetRequired | NvmlError::IrqIssue | NvmlError::Unknown)) => {
-            Some(format!("{error}; see nvidia-smi, and reboot the host or reset the GPU"))
+        Err(error @ NvmlError::GpuLost) => {
+            let next = "see nvidia-smi, reset the GPU or reboot the host, and start the runner again";
+            return fault(format!("it fell off the bus ({error}); {next}"), true);
         }
-        Ok(_) | Err(_) => None,
+        Err(error @ (NvmlError::ResetRequired | NvmlError::IrqIssue | NvmlError::Unknown)) => {
+            return fault(format!("{error}; see nvidia-smi, and reboot the host or reset the GPU"), false);
+        }
+        Ok(_) | Err(_) => {}
+    }
+    // Counted since its last reset. One without ECC does not know.
+    let errors = device.total_ecc_errors(MemoryError::Uncorrected, EccCounter::Volatile).unwrap_or(0);
+    let times = if errors == 1 { "once".to_owned() } else { format!("{errors} times") };
+    let next = "see nvidia-smi -q -d ECC, and reset the GPU";
+    if errors == 0 {
+        None
+    } else {
+        fault(format!("its memory lost what was in it {times} since its last reset; {next}"), false)
     }
 }
 

@@ -80,8 +80,72 @@ fn a_gpu_that_falls_off_while_the_runner_lives_is_marked_and_the_other_is_not() 
     assert!(why.contains("nvidia-smi"), "{why}");
     let load = probe.load();
     assert_eq!((load[0].busy_percent, load[1].busy_percent, load[1].celsius), (Some(30), None, None));
+    assert_eq!(found.until_restart, ["GPU-stub-1".to_owned()].into(), "nothing that is said later makes it trusted");
+    assert!(why.contains("start the runner again"), "{why}");
     driver.script("");
-    assert_eq!(probe.gpus().gpus[1].unhealthy, None, "it came back");
+    let found = probe.gpus();
+    assert_eq!((&found.gpus[1].unhealthy, found.until_restart.len()), (&None, 0), "it came back");
+}
+
+/// Of GPU 1, and whether only a reset helps.
+fn ill(found: &Gpus) -> (Option<&str>, bool) {
+    assert_eq!(found.gpus[0].unhealthy, None, "the other one is well");
+    (found.gpus[1].unhealthy.as_deref(), found.until_restart.contains("GPU-stub-1"))
+}
+
+#[test]
+fn memory_that_lost_something_and_a_reset_that_is_due_are_told_as_long_as_they_last() {
+    let driver = Driver::new("");
+    let probe = driver.probe();
+    for (word, told) in [("ecc1", "lost what was in it 2 times"), ("reset1", "reset the GPU")] {
+        driver.script(word);
+        for _ in 0..2 {
+            let found = probe.gpus();
+            let (why, until_restart) = ill(&found);
+            assert!(why.is_some_and(|why| why.contains(told)) && !until_restart, "{word}: {why:?}");
+        }
+        driver.script("");
+        assert_eq!(ill(&probe.gpus()), (None, false), "{word}");
+    }
+}
+
+#[test]
+fn what_the_driver_reports_by_itself_is_heard_at_the_next_look_and_only_there() {
+    let driver = Driver::new("");
+    let probe = driver.probe();
+    assert_eq!(ill(&probe.gpus()), (None, false));
+    for (number, told, needs_a_reset) in
+        [(79, "Xid 79 (it fell off the bus)", true), (94, "Xid 94", false), (999, "dmesg", false)]
+    {
+        driver.script(&format!("xid1={number}"));
+        let found = probe.gpus();
+        let (why, until_restart) = ill(&found);
+        assert!(why.is_some_and(|why| why.contains(told)), "{number}: {why:?}");
+        assert_eq!(until_restart, needs_a_reset, "{number}");
+        assert_eq!(ill(&probe.gpus()), (None, false), "it was told");
+    }
+    // These come of a program that does wrong.
+    for number in [13, 31, 43, 45] {
+        driver.script(&format!("xid1={number}"));
+        assert_eq!(ill(&probe.gpus()), (None, false), "{number}");
+    }
+}
+
+#[test]
+fn gpus_that_report_nothing_by_themselves_are_offered_all_the_same() {
+    let driver = Driver::new("mute xid1=79");
+    let found = driver.probe().gpus();
+    assert_eq!((uuids(&found), ill(&found)), (vec!["GPU-stub-0", "GPU-stub-1"], (None, false)));
+}
+
+#[test]
+fn an_error_of_a_split_gpu_is_one_of_all_its_instances() {
+    let driver = Driver::new("mig0");
+    let probe = driver.probe();
+    driver.script("mig0 xid0=95");
+    let found = probe.gpus();
+    let ill = |index: usize| found.gpus[index].unhealthy.as_deref().is_some_and(|why| why.contains("Xid 95"));
+    assert_eq!(([ill(0), ill(1), ill(2)], found.until_restart.len()), ([true, true, false], 2));
 }
 
 #[test]

@@ -2,6 +2,7 @@
 mod gpu;
 mod host;
 mod load;
+mod xid;
 
 pub use gpu::{GpuProbe, Gpus};
 pub use host::host;

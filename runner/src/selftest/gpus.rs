@@ -9,7 +9,8 @@ const TOOLKIT: &str = "install the NVIDIA Container Toolkit; for Podman run nvid
 
 /// GPUs that did not prove themselves are taken out of the facts, with the reason in `gpu_note`. `least`: the bounds that can be kept here.
 pub async fn gpus(bench: &Bench<'_>, least: Wants<'_>, facts: &mut Facts) -> Option<Check> {
-    if facts.gpus.is_empty() {
+    // What is ill is not offered anyway, and must not keep the others away.
+    if facts.gpus.iter().all(|gpu| gpu.unhealthy.is_some()) {
         return None;
     }
     Some(match tried(bench, least, facts).await {
@@ -30,7 +31,8 @@ pub fn withdraw(facts: &mut Facts, why: &str) {
 
 /// Tries each way that the engine knows, and keeps the first that gives all devices.
 async fn tried(bench: &Bench<'_>, least: Wants<'_>, facts: &Facts) -> Result<String, String> {
-    let uuids: Vec<String> = facts.gpus.iter().map(|gpu| gpu.uuid.clone()).collect();
+    let healthy = facts.gpus.iter().filter(|gpu| gpu.unhealthy.is_none());
+    let uuids: Vec<String> = healthy.map(|gpu| gpu.uuid.clone()).collect();
     let mut failures = Vec::new();
     for (index, way) in bench.engine.gpu_ways().iter().enumerate() {
         bench.engine.choose_gpu_way(index);

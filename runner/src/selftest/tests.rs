@@ -64,6 +64,24 @@ async fn each_fault_is_found_and_keeps_away_what_needs_it() {
 }
 
 #[tokio::test]
+async fn a_gpu_that_is_ill_is_not_tried_and_keeps_no_other_away() {
+    let gpu = |uuid: &str, ill: bool| {
+        let unhealthy = ill.then(|| "it fell off the bus".to_owned());
+        Gpu { uuid: uuid.to_owned(), unhealthy, ..Gpu::default() }
+    };
+    for (b_is_ill, tried) in [(false, Some("1 GPU devices were seen")), (true, None)] {
+        let mut facts = Facts { gpus: vec![gpu("GPU-a", true), gpu("GPU-b", b_is_ill)], ..Facts::default() };
+        let checks = preflight(&PretendEngine::new(), &Subject::default(), &mut facts).await;
+        let check = checks.iter().find(|check| check.name == "gpu");
+        assert_eq!(
+            check.map(|check| check.passed && check.note.starts_with(tried.unwrap_or("-"))),
+            tried.map(|_| true)
+        );
+        assert_eq!(facts.gpus.len(), 2, "both are told");
+    }
+}
+
+#[tokio::test]
 async fn one_fault_does_not_hide_another() {
     let (checks, ..) = checked(&[Fault::CpusIgnored, Fault::NoBridge, Fault::NoGpu]).await;
     let failed: Vec<&str> = checks.iter().filter(|check| !check.passed).map(|check| check.name.as_str()).collect();

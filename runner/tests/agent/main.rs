@@ -2,6 +2,7 @@
 //! to misbehave.
 mod ends;
 mod fake;
+mod gpus;
 mod images;
 mod join;
 mod lies;

@@ -259,7 +259,7 @@ async fn what_the_host_has_is_told_again_when_it_changes() {
     let shown = driver.clone();
     let facts = Facts { cpus_milli: 8000, memory_bytes: 8 << 30, gpus: both(), ..Facts::default() };
     let config = Config {
-        gpus: Some(Arc::new(move || Gpus { gpus: shown.lock().expect("no panic").clone(), note: None })),
+        gpus: Some(Arc::new(move || Gpus { gpus: shown.lock().expect("no panic").clone(), ..Gpus::default() })),
         patience: Patience { health: Duration::from_millis(10), ..Patience::default() },
         ..Config::new(state.path().to_owned(), facts)
     };

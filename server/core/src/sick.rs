@@ -69,6 +69,12 @@ impl Grid {
     /// What the end of an attempt says of its runner.
     pub(crate) fn note_sickness(&mut self, now: Millis, attempt: &AttemptRow, starts_elsewhere: bool, ended: &Ended) {
         let Some(runner) = self.runners.get_mut(&attempt.runner) else { return };
+        // A device that broke is out by itself: what needs none, or another, may go on there.
+        let broken =
+            |uuid: &String| runner.row.facts.gpus.iter().any(|gpu| gpu.uuid == *uuid && gpu.unhealthy.is_some());
+        if ended.reason == EndReason::GpuError && attempt.gpus.iter().any(broken) {
+            return;
+        }
         let before = runner.row.sick.clone();
         runner.row.sick.note(now, attempt, starts_elsewhere, ended);
         if runner.row.sick != before && !planted(Bug::SicknessUnwritten) {

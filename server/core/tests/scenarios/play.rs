@@ -227,12 +227,18 @@ impl Play {
                 fake.holding.insert(AttemptId(attempt), phase_of(phase));
             }
         }
+        let broke = words.list("sick_gpus");
+        for gpu in fake.facts.gpus.iter_mut().filter(|gpu| broke.contains(&gpu.uuid)) {
+            gpu.unhealthy = Some("fell off the bus".to_owned());
+        }
+        let facts = (!broke.is_empty()).then(|| Box::new(fake.facts.clone()));
         let (session, seq) = fake.number(words, fake.seq + 1);
         let attempts =
             fake.holding.iter().map(|(attempt, phase)| AttemptReport { attempt: *attempt, phase: phase.clone() });
         let report = Report {
             attempts: attempts.collect(),
             no_more: words.get("no_more").map(|why| why.replace('_', " ")),
+            facts,
             ..Report::default()
         };
         let sync = Sync { runner: fake.id, session, seq, report: Some(report) };
