@@ -51,6 +51,7 @@ fn one(step: &[String]) -> io::Result<u8> {
         ["eat-memory", mebibytes] => eat(number(mebibytes)?),
         ["burn-cpu", milliseconds] => burn(Duration::from_millis(number(milliseconds)?)),
         ["child", rest @ ..] => return child(rest),
+        ["forks", count, rest @ ..] => forks(number(count)?, rest),
         other => return Err(io::Error::other(format!("no such step: {other:?}"))),
     }
     Ok(0)
@@ -174,4 +175,14 @@ fn child(words: &[&str]) -> io::Result<u8> {
     let status = std::process::Command::new("/proc/self/exe").args(words).status()?;
     println!("child {status}");
     Ok(0)
+}
+
+/// Starts so many children and waits for none of them, or as many as it may.
+fn forks(count: u64, words: &[&str]) {
+    for at in 0..count {
+        if let Err(error) = std::process::Command::new("/proc/self/exe").args(words).spawn() {
+            return println!("forks ended at {at}: {error}");
+        }
+    }
+    println!("all {count} were started");
 }

@@ -1,4 +1,4 @@
-//! GPUs through CDI, with a stand-in for what NVIDIA's toolkit writes.
+//! GPUs through CDI, with a stand-in for what NVIDIA's toolkit writes, and through its hook, with a stand-in for that.
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -9,6 +9,7 @@ use dsg_runner::selftest::{Subject, preflight};
 use dsg_schemas::ids::RunnerId;
 use dsg_schemas::reason::EndReason;
 use dsg_schemas::wire::Gpu;
+use serde_json::json;
 
 use crate::bench::{Bench, MIB};
 
@@ -38,18 +39,7 @@ pub async fn gpus_come_through_cdi(bench: Arc<Bench>) {
         return eprintln!("SKIPPED: {} cannot be written to, so GPUs through CDI were not tested", folder.display());
     }
     let _gone_at_the_end = Removed(file, !existed);
-    let gpu = |uuid: &str| Gpu { uuid: uuid.to_owned(), ..Gpu::default() };
-    let mut facts = host();
-    facts.gpus = vec![gpu("GPU-dsg-0"), gpu("GPU-dsg-1")];
-    let subject = Subject {
-        grid: bench.grid.clone(),
-        runner: RunnerId(4713),
-        nonce: format!("gpus-{}", std::process::id()),
-        lock: None,
-    };
-    let checks = preflight(&bench.engine, &subject, &mut facts).await;
-    assert!(checks.iter().all(|check| check.passed), "{checks:#?}");
-    assert_eq!((facts.gpus.len(), facts.gpu_note), (2, None));
+    two_are_proved(&bench).await;
 
     let mut plan = bench
         .plan(18, &["gpu", "then", "limits", "then", "id", "then", "env", "then", "list", "/out", "then", "exit", "5"]);
@@ -92,6 +82,62 @@ pub async fn gpus_come_through_cdi(bench: Arc<Bench>) {
         }
     };
     assert_eq!(refused.reason, EndReason::GpuError, "{refused}");
+}
+
+/// Only Docker, and only where the stand-in is what dockerd finds: its devices are called so.
+pub async fn gpus_come_through_the_hook(bench: Arc<Bench>) {
+    if bench.kind != "docker" {
+        return;
+    }
+    if std::env::var_os("DSG_TEST_HOOK").is_none() {
+        return eprintln!("SKIPPED: DSG_TEST_HOOK is not set, so GPUs through NVIDIA's hook were not tested");
+    }
+    two_are_proved(&bench).await;
+    for (attempt, own, other) in [(45, 0, 1), (46, 1, 0)] {
+        let mut plan = bench.plan(attempt, &["gpu", "then", "env"]);
+        plan.gpus = vec![format!("GPU-dsg-{own}")];
+        let id = bench.engine.create(&plan).await.expect("created");
+        let requests = bench.raw_inspect(&id).await["HostConfig"]["DeviceRequests"].clone();
+        let expected = json!([{
+            "Driver": "nvidia",
+            "Count": 0,
+            "DeviceIDs": [format!("GPU-dsg-{own}")],
+            "Capabilities": [["gpu", "utility", "compute"]],
+            "Options": requests[0]["Options"],
+        }]);
+        assert_eq!(requests, expected);
+        let run = bench.run(&plan).await;
+        let text = run.text();
+        let has = |line: String| text.lines().any(|have| have == line);
+        assert!(
+            has(format!("nvidia{own} opens")) && !text.contains(&format!("nvidia{other}")),
+            "its own alone: {text}"
+        );
+        assert!(has(format!("NVIDIA_VISIBLE_DEVICES=GPU-dsg-{own}")), "{text}");
+        bench.remove(&run.id).await;
+    }
+    // Nor does it help to ask by a variable, as images do.
+    let mut plan = bench.plan(47, &["env", "then", "gpu"]);
+    plan.env = BTreeMap::from([("NVIDIA_VISIBLE_DEVICES".to_owned(), "GPU-dsg-0".to_owned())]);
+    let run = bench.run(&plan).await;
+    assert_eq!(run.exit.code, 3, "no device is there: {}", run.text());
+    assert!(run.text().contains("NVIDIA_VISIBLE_DEVICES=void"), "{}", run.text());
+    bench.remove(&run.id).await;
+}
+
+async fn two_are_proved(bench: &Bench) {
+    let gpu = |uuid: &str| Gpu { uuid: uuid.to_owned(), ..Gpu::default() };
+    let mut facts = host();
+    facts.gpus = vec![gpu("GPU-dsg-0"), gpu("GPU-dsg-1")];
+    let subject = Subject {
+        grid: bench.grid.clone(),
+        runner: RunnerId(4713),
+        nonce: format!("gpus-{}", std::process::id()),
+        lock: None,
+    };
+    let checks = preflight(&bench.engine, &subject, &mut facts).await;
+    assert!(checks.iter().all(|check| check.passed), "{checks:#?}");
+    assert_eq!((facts.gpus.len(), facts.gpu_note), (2, None));
 }
 
 /// Takes a file away again, and its folder if that was made for it.

@@ -1,6 +1,7 @@
 //! The same promises kept by real engines. Give sockets in DSG_TEST_DOCKER and DSG_TEST_PODMAN (as in unix:///run/docker.sock);
 //! an engine that is not given is skipped, and said so. Needs no registry: the runner's self-test image does everything.
 mod bench;
+mod exact;
 mod gpus;
 mod images;
 mod pause;
@@ -23,7 +24,8 @@ use dsg_schemas::spec::PullPolicy;
 use dsg_schemas::wire::{Gpu, Work};
 
 use bench::{Bench, MIB, RUNNER, collect_log, expect_failure};
-use gpus::gpus_come_through_cdi;
+use exact::{a_named_device_is_there_and_no_other, forks_end_at_the_limit, what_is_made_is_what_was_asked_for};
+use gpus::{gpus_come_through_cdi, gpus_come_through_the_hook};
 use images::images_go_when_nobody_needs_them;
 use pause::a_pause_really_pauses;
 
@@ -436,7 +438,12 @@ async fn suite(variable: &str) {
         ])
         .await,
     );
+    let fifth =
+        checks![what_is_made_is_what_was_asked_for, a_named_device_is_there_and_no_other, forks_end_at_the_limit];
+    failed.extend(finish(fifth).await);
+    // One after the other: the way of asking is the engine's, not the check's.
     failed.extend(finish(checks![gpus_come_through_cdi]).await);
+    failed.extend(finish(checks![gpus_come_through_the_hook]).await);
     for own in bench.engine.own(&bench.grid, RUNNER).await.expect("listed") {
         bench.remove(&own.id).await;
     }
