@@ -98,6 +98,7 @@ pub async fn run(config: Config, engine: Arc<dyn Engine>, stop: CancellationToke
         load: load.clone(),
         gpus: GpuWatch::new(gpus),
         policy,
+        offer: policy::Offer::default(),
         wish: wished,
     });
     let left = spool.left()?;
@@ -115,10 +116,14 @@ pub async fn run(config: Config, engine: Arc<dyn Engine>, stop: CancellationToke
         }
     }
     shared.gpus.begin(&facts.gpus);
+    shared.offer.set(&facts);
     let phases = adopted.iter().map(|adopted| (adopted.attempt, first_phase(&adopted.origin))).collect::<Vec<_>>();
     let grace_ms = adopted.iter().map(|adopted| adopted.order.timeouts.grace_ms).max().unwrap_or(0);
     let mut lives = Lives::default();
     for adopted in adopted {
+        if matches!(adopted.origin, Origin::Started(_)) {
+            shared.offer.keep(adopted.attempt, &adopted.order.limits);
+        }
         lives.begin(&shared, &spool, adopted.order, adopted.origin);
     }
     let watched = health::Watched {

@@ -17,6 +17,7 @@ use super::watch::{Over, Watch};
 use super::{Alive, Halt, Shared, Wish, allowed, disk, failed, halted, inputs, outputs, prepare, pulled, pushed};
 use crate::container::{Piece, State};
 use crate::now_ms;
+use crate::policy::refused;
 use crate::room::Hold;
 use crate::spool::{Folder, Started};
 
@@ -73,6 +74,8 @@ impl Life {
         };
         // As long as there is a container, its engine lets nobody remove its image.
         self.hold = None;
+        // Before the server hears of it, and gives it to others.
+        self.shared.offer.give_back(self.order.attempt);
         self.say(Phase::Ended(Box::new(ended)));
         if let Some(container) = container {
             self.remove(&container).await;
@@ -94,6 +97,7 @@ impl Life {
         let begun = tokio::task::spawn_blocking(move || folder.begin(&order)).await;
         begun.map_err(std::io::Error::other).flatten().map_err(|error| disk("keep an order", &error))?;
         self.shared.policy.judge(&self.order).map_err(|ended| *ended)?;
+        self.shared.offer.take(self.order.attempt, &self.order.limits).map_err(|why| *refused(&why))?;
         let image_id = self.image().await?;
         self.note("fetching inputs");
         let binds = tokio::select! {

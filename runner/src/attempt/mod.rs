@@ -31,7 +31,7 @@ use crate::config::LoadSource;
 use crate::container::{Engine, Failure};
 use crate::gpu_watch::GpuWatch;
 use crate::link::Link;
-use crate::policy::LocalPolicy;
+use crate::policy::{LocalPolicy, Offer};
 use crate::room::Stock;
 use crate::spool::Cache;
 
@@ -65,6 +65,8 @@ pub struct Shared {
     pub gpus: GpuWatch,
     /// The owner's, and the last word.
     pub policy: LocalPolicy,
+    /// What all attempts hold together.
+    pub offer: Offer,
     /// What all containers are to do.
     pub wish: channel::Receiver<Wish>,
 }

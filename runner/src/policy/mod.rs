@@ -2,6 +2,7 @@
 //! allows, never more; an order that goes beyond is refused, and nothing of it is started.
 mod device;
 mod mount;
+mod offer;
 mod order;
 
 use std::collections::BTreeMap;
@@ -15,6 +16,8 @@ use crate::hex;
 
 pub use device::Device;
 pub use mount::Mount;
+pub use offer::Offer;
+pub use order::refused;
 
 #[derive(Clone, Debug, Default)]
 pub struct LocalPolicy {

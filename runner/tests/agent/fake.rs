@@ -203,7 +203,7 @@ impl Fake {
     }
 
     pub fn run_with(&self, state: &Path, engine: &(impl Engine + Clone + 'static), patience: Patience) -> Runner {
-        let facts = Facts { cpus_milli: 8000, memory_bytes: 8 << 30, ..Facts::default() };
+        let facts = Facts { cpus_milli: 800_000, memory_bytes: 8 << 40, ..Facts::default() };
         // Failures are waited out quickly; what a wait is for is proven elsewhere.
         let patience = Patience { retry: Duration::from_millis(20), ..patience };
         let config = Config { patience, ..Config::new(state.to_owned(), facts) };

@@ -27,7 +27,7 @@ fn lost() -> Gpus {
 }
 
 /// `health`: between looks in turn.
-fn start(fake: &Fake, state: &Path, health: Duration) -> (Runner, Driver) {
+fn start(fake: &Fake, engine: &PretendEngine, state: &Path, health: Duration) -> (Runner, Driver) {
     let driver: Driver = Arc::new(Mutex::new(gpus(None)));
     let shown = driver.clone();
     let facts = Facts {
@@ -42,7 +42,7 @@ fn start(fake: &Fake, state: &Path, health: Duration) -> (Runner, Driver) {
         patience: Patience { health, ..Patience::default() },
         ..Config::new(state.to_owned(), facts)
     };
-    (fake.run_engine(config, Arc::new(PretendEngine::new())), driver)
+    (fake.run_engine(config, Arc::new(engine.clone())), driver)
 }
 
 fn set(driver: &Driver, gpus: Gpus) {
@@ -74,9 +74,9 @@ fn tells_the_end(sync: &SyncRequest) -> bool {
 
 #[tokio::test]
 async fn what_runs_on_a_lost_gpu_is_stopped_and_all_else_goes_on() {
-    let (fake, state) = (Fake::start().await, tempfile::tempdir().expect("dir"));
+    let (fake, engine, state) = (Fake::start().await, PretendEngine::new(), tempfile::tempdir().expect("dir"));
     fake.joined(state.path()).await;
-    let (runner, driver) = start(&fake, state.path(), Duration::from_millis(20));
+    let (runner, driver) = start(&fake, &engine, state.path(), Duration::from_millis(20));
     fake.offer(on("GPU-a", 1, &["run_ms=forever"]));
     fake.offer(on("GPU-b", 2, &["run_ms=forever"]));
     fake.offer(order(3, &["run_ms=forever"]));
@@ -89,17 +89,43 @@ async fn what_runs_on_a_lost_gpu_is_stopped_and_all_else_goes_on() {
     assert!(told.is_some_and(|told| told <= over.expect("an end")), "{told:?} and {over:?}");
     set(&driver, gpus(None));
     assert_eq!(fake.runs(order(4, &[])).await.reason, EndReason::Succeeded);
-    assert_eq!(fake.runs(on("GPU-b", 5, &[])).await.reason, EndReason::Succeeded);
     fake.change(|state| assert!(run(state, &[2, 3]), "{:?}", state.reports));
+    runner.stop().await;
+}
+
+/// A server that keeps count never does this.
+#[tokio::test]
+async fn more_than_is_offered_is_refused_whatever_the_server_says() {
+    let (fake, engine, state) = (Fake::start().await, PretendEngine::new(), tempfile::tempdir().expect("dir"));
+    fake.joined(state.path()).await;
+    let (runner, _) = start(&fake, &engine, state.path(), Duration::from_secs(3600));
+    fake.offer(on("GPU-a", 1, &["run_ms=forever"]));
+    fake.until("it runs", |state| run(state, &[1])).await;
+    let mut greedy = order(2, &[]);
+    greedy.limits.cpus_milli = 7_001;
+    let mut huge = order(3, &[]);
+    huge.limits.memory_bytes = 8 << 30;
+    for (order, words) in [(greedy, "cpus"), (huge, "of memory"), (on("GPU-a", 4, &[]), "GPU GPU-a to 1 at once")] {
+        let ended = fake.runs(order).await;
+        assert_eq!(ended.reason, EndReason::Refused, "{ended:?}");
+        assert!(ended.message.starts_with("its runner ") && ended.message.contains(words), "{}", ended.message);
+    }
+    // The next life of the runner knows what runs, too.
+    runner.kill().await;
+    let (runner, _) = start(&fake, &engine, state.path(), Duration::from_secs(3600));
+    assert_eq!(fake.runs(on("GPU-a", 5, &[])).await.reason, EndReason::Refused);
+    fake.change(|state| state.stops.insert(1, EndReason::Cancelled));
+    fake.ended(1).await;
+    assert_eq!(fake.runs(on("GPU-a", 6, &[])).await.reason, EndReason::Succeeded, "what has ended has nothing");
     runner.stop().await;
 }
 
 /// It is looked at in turn only once an hour: what failed asks for itself.
 #[tokio::test]
 async fn what_fails_because_its_gpu_broke_does_not_pay_and_the_server_hears_of_the_gpu_no_later() {
-    let (fake, state) = (Fake::start().await, tempfile::tempdir().expect("dir"));
+    let (fake, engine, state) = (Fake::start().await, PretendEngine::new(), tempfile::tempdir().expect("dir"));
     fake.joined(state.path()).await;
-    let (runner, driver) = start(&fake, state.path(), Duration::from_secs(3600));
+    let (runner, driver) = start(&fake, &engine, state.path(), Duration::from_secs(3600));
     assert_eq!(fake.runs(on("GPU-a", 7, &["exit=1"])).await.reason, EndReason::Exit, "the GPU is well");
     set(&driver, gpus(Some("its memory lost something")));
     assert_eq!(fake.runs(on("GPU-a", 8, &[])).await.reason, EndReason::Succeeded, "success is success");

@@ -63,7 +63,7 @@ async fn run_within(fake: &Fake, engine: &LyingEngine, state: &Path, deadline: D
             Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
         }
     };
-    let facts = Facts { cpus_milli: 8000, memory_bytes: 8 << 30, ..Facts::default() };
+    let facts = Facts { cpus_milli: 800_000, memory_bytes: 8 << 40, ..Facts::default() };
     let config = Config { patience: patience(), ..Config::new(state.to_owned(), facts) };
     fake.run_engine(config, Arc::new(connected))
 }
@@ -71,7 +71,8 @@ async fn run_within(fake: &Fake, engine: &LyingEngine, state: &Path, deadline: D
 fn offer(fake: &Fake, engine: &LyingEngine, attempt: u64, script: Script) {
     let mut order = order(attempt, &["work"]);
     order.image = "lab/work:1".to_owned();
-    order.limits.gpus.clone_from(&script.gpus);
+    // Each has its own: no server gives one to two.
+    order.limits.gpus = script.gpus.iter().map(|gpu| format!("{gpu}-{attempt}")).collect();
     if attempt.is_multiple_of(5) {
         order.timeouts.run_ms = Some(40);
     }
