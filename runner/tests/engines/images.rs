@@ -55,7 +55,7 @@ pub async fn images_go_when_nobody_needs_them(bench: Arc<Bench>) {
         let seen = engine.images(grid, runner).await.expect("listed");
         seen.into_iter().find(|image| image.id == first.id)
     };
-    let mut plan = bench.plan(31, &["exit", "0"]);
+    let mut plan = bench.plan(48, &["exit", "0"]);
     plan.image.clone_from(&first.id);
     let container = engine.create(&plan).await.expect("created");
     let seen = look(RUNNER).await.expect("it is there");
