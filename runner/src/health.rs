@@ -9,6 +9,7 @@ use dsg_schemas::wire::{Check, Facts};
 use tokio::sync::watch;
 
 use crate::attempt::Shared;
+use crate::proof::Proof;
 use crate::room::{Marks, OF_THE_ENGINE, OF_THE_STATE, Space};
 use crate::selftest::disk;
 
@@ -32,9 +33,11 @@ pub struct Health {
 pub struct Watched {
     pub shared: Arc<Shared>,
     pub state: PathBuf,
-    /// A reason that stays.
+    /// To be made again while something failed.
+    pub proof: Option<Proof>,
+    /// Why nothing is taken, by the last one.
     pub unfit: Option<String>,
-    /// As proved at the start. A disk of 0 bytes: what is free is offered.
+    /// As proved last. A disk of 0 bytes: what is free is offered.
     pub facts: Facts,
     /// What stays the owner's of the disk.
     pub reserve_bytes: u64,
@@ -42,7 +45,7 @@ pub struct Watched {
 }
 
 /// Looks once, and then goes on by itself until the receiver is dropped.
-pub async fn watch(watched: Watched) -> watch::Receiver<Health> {
+pub async fn watch(mut watched: Watched) -> watch::Receiver<Health> {
     let (sender, receiver) = watch::channel(watched.examine(None).await);
     tell(None, &receiver.borrow());
     tokio::spawn(async move {
@@ -51,6 +54,7 @@ pub async fn watch(watched: Watched) -> watch::Receiver<Health> {
                 () = tokio::time::sleep(watched.shared.patience.health) => {}
                 () = sender.closed() => return,
             }
+            watched.prove_again().await;
             let before = sender.borrow().clone();
             let seen = watched.examine(Some(&before)).await;
             sender.send_if_modified(|health| {
@@ -80,6 +84,14 @@ fn tell(before: Option<&Health>, now: &Health) {
 }
 
 impl Watched {
+    /// An engine that does not answer proves nothing.
+    async fn prove_again(&mut self) {
+        let Some(proof) = self.proof.as_mut().filter(|proof| proof.is_due(&self.shared)) else { return };
+        if self.shared.engine.facts().await.is_ok() {
+            (self.facts, self.unfit) = proof.make(&self.shared).await;
+        }
+    }
+
     async fn examine(&self, before: Option<&Health>) -> Health {
         let state = Space::around(&self.state).unwrap_or_default();
         let engine = &self.shared.engine;

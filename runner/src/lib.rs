@@ -16,16 +16,17 @@ pub mod owner;
 mod plan;
 pub mod policy;
 pub mod probe;
+mod proof;
 pub mod room;
 pub mod selftest;
 pub mod settings;
 pub mod spool;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use dsg_schemas::wire::{Facts, Phase, Work};
+use dsg_schemas::wire::Phase;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
@@ -36,13 +37,12 @@ pub use crate::config::Config;
 use crate::container::Engine;
 use crate::gpu_watch::GpuWatch;
 pub use crate::link::{Invitation, JoinError, LinkError};
+use crate::proof::Proof;
 use crate::room::{Cleaner, Stock};
 use crate::spool::{Identity, Spool, SpoolError};
 
 /// Batches and pieces in memory at a time, of at most 8 MiB each.
 const TRANSFERS: usize = 4;
-/// For a question to the server beside the self-test, which does not wait for one that is away.
-const KNOCK: Duration = Duration::from_secs(5);
 
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
@@ -108,12 +108,14 @@ pub async fn run(config: Config, engine: Arc<dyn Engine>, stop: CancellationToke
     };
     facts.engine = engine_facts;
     shared.policy.limit(&mut facts);
-    let mut unfit = None;
+    let (mut proof, mut unfit) = (None, None);
     if selftest {
-        tokio::select! {
-            why = prove(&shared, &mut facts, hex(&nonce[..4]), spool.root().join("lock")) => unfit = why,
+        let mut first = Proof::new(facts, hex(&nonce[..4]), spool.root().join("lock"));
+        (facts, unfit) = tokio::select! {
+            proved = first.make(&shared) => proved,
             () = stop.cancelled() => return Ok(()),
-        }
+        };
+        proof = Some(first);
     }
     shared.gpus.begin(&facts.gpus);
     shared.offer.set(&facts);
@@ -129,6 +131,7 @@ pub async fn run(config: Config, engine: Arc<dyn Engine>, stop: CancellationToke
     let watched = health::Watched {
         shared: shared.clone(),
         state: spool.root().to_owned(),
+        proof,
         unfit,
         facts,
         reserve_bytes: disk_reserve_bytes,
@@ -153,27 +156,6 @@ pub async fn run(config: Config, engine: Arc<dyn Engine>, stop: CancellationToke
     let result = agent.run(stop).await;
     shared.stock.keep().await;
     result
-}
-
-/// Runs the self-test. Some: why this runner must not take work at all.
-async fn prove(shared: &Shared, facts: &mut Facts, nonce: String, lock: PathBuf) -> Option<String> {
-    let subject = selftest::Subject { grid: shared.grid.clone(), runner: shared.runner, nonce, lock: Some(lock) };
-    facts.checks = vec![selftest::engine(&facts.engine)];
-    let (checks, server) =
-        tokio::join!(selftest::preflight(&*shared.engine, &subject, facts), selftest::server(&shared.link, KNOCK));
-    facts.checks.extend(checks);
-    facts.checks.extend(selftest::mounts(&shared.policy, false));
-    // Whether the server is there shows by itself; how its clock goes does not.
-    facts.checks.extend(server.into_iter().filter(|check| check.name == "clock"));
-    for check in &facts.checks {
-        match check.passed {
-            true => tracing::info!(check = check.name, note = check.note, "self-test passed"),
-            false => tracing::warn!(check = check.name, note = check.note, repair = check.repair, "self-test failed"),
-        }
-    }
-    // The rest is judged by the server, chunk by chunk.
-    let failed = facts.checks.iter().find(|check| !check.passed && check.blocks == Some(Work::Everything))?;
-    Some(format!("its self-test failed at {}: {}; repair it and start the runner again", failed.name, failed.note))
 }
 
 /// Waits for the engine: without it, nothing true can be said about what is held.

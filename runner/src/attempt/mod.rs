@@ -88,6 +88,8 @@ pub struct Patience {
     pub look: Duration,
     /// Between looks at the host and its engine.
     pub health: Duration,
+    /// Between self-tests, while something failed in the last one.
+    pub prove: Duration,
     /// Between looks at the GPUs that an attempt holds.
     pub meter: Duration,
     /// For an engine that does not answer, before the attempt is given up.
@@ -105,6 +107,7 @@ impl Default for Patience {
         Patience {
             look: Duration::from_secs(15),
             health: Duration::from_secs(7),
+            prove: Duration::from_secs(600),
             meter: Duration::from_secs(5),
             engine_gone: Duration::from_secs(300),
             drain: Duration::from_secs(5),

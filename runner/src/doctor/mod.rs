@@ -10,9 +10,10 @@ use serde::Serialize;
 
 use crate::config::Config;
 use crate::container::Engine;
+use crate::container::docker::Registries;
 use crate::link::Link;
-use crate::room::Space;
-use crate::selftest::{self, Subject, failed};
+use crate::room::{Marks, Space, rounded};
+use crate::selftest::{self, Subject, failed, passed, warned};
 use crate::spool::{Identity, Spool, SpoolError};
 use crate::{health, hex};
 
@@ -47,13 +48,14 @@ impl Report {
 pub async fn examine(config: &Config, engine: Result<&dyn Engine, String>, nonce: &str) -> Report {
     let mut report = Report::default();
     let identity = Spool::peek(&config.state);
-    let mut disk = None;
+    let (mut disk, mut place) = (None, None);
     match engine {
         Ok(engine) => {
             let mut facts = config.facts.clone();
             let subject = subject(&identity, nonce, &config.state);
             containers(engine, &subject, &mut facts, &mut report).await;
             disk = engine.disk().await.ok().flatten();
+            place = Some(engine.place());
         }
         Err(why) => {
             let repair = "install and start Docker or Podman, or name its socket with --engine unix:///path";
@@ -65,6 +67,8 @@ pub async fn examine(config: &Config, engine: Result<&dyn Engine, String>, nonce
     let state = nearest(&config.state).and_then(Space::around).unwrap_or_default();
     let low = health::low_disk(disk, state, config.disk_reserve_bytes, &config.marks, false);
     report.checks.push(selftest::disk(low.as_deref()));
+    report.checks.push(images(config, place.as_deref()));
+    report.checks.extend(registries(&config.registries));
     server(&identity, &mut report).await;
     report
 }
@@ -118,6 +122,35 @@ async fn server(identity: &Result<Option<Identity>, SpoolError>, report: &mut Re
             report.checks.push(failed("server", Work::Everything, error.to_string(), repair));
         }
     }
+}
+
+/// What this runner brought, and when it goes. A runner that runs has the list in hand: this is as it was last written.
+fn images(config: &Config, engine: Option<&str>) -> Check {
+    let Marks { clean, until, stop } = config.marks;
+    let brought = engine.map(|engine| Spool::peek_brought(&config.state, engine)).unwrap_or_default();
+    let bytes = rounded(brought.values().map(|image| image.bytes).sum());
+    let count = brought.len();
+    let images = format!("{count} image{} of its own, {bytes}", if count == 1 { "" } else { "s" });
+    passed(
+        "images",
+        format!(
+            "{images}; with less than {clean} free the oldest go until {until} are, and below {stop} nothing new is taken"
+        ),
+    )
+}
+
+/// The files alone: whether a registry takes what is in them shows at a pull.
+fn registries(registries: &Registries) -> Vec<Check> {
+    let repair =
+        "log in anew with podman login --authfile FILE, or take the registry out of runner.toml; no restart is needed";
+    let check = |(host, why): (String, Option<String>)| {
+        let name = format!("registry {host}");
+        match why {
+            None => passed(&name, "its file has credentials"),
+            Some(why) => warned(&name, why, repair),
+        }
+    };
+    registries.faults().into_iter().map(check).collect()
 }
 
 /// The folder, or the one in which it would be made.

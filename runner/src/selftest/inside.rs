@@ -11,7 +11,7 @@ const EXIT_WORD: &str = "7";
 const EXIT_CODE: i32 = 7;
 const GREETING: &str = "dsg is here\n";
 const DELEGATE: &str = "a rootless engine needs cgroup v2 with the controllers memory, pids and cpu delegated to its user (a drop-in for \
-                        user@.service with Delegate=cpu memory pids), then start the runner again";
+                        user@.service with Delegate=cpu memory pids); the runner tries again by itself";
 
 /// Why the engine would not make a container with a bound on memory, or on cores.
 #[derive(Debug, Default)]
@@ -104,7 +104,7 @@ fn network(run: &Run) -> Check {
                 "no network",
                 Work::NoNetwork,
                 note,
-                "see the network settings of the engine, and start the runner again",
+                "see the network settings of the engine; the runner tries again by itself",
             )
         }
     }
@@ -120,7 +120,7 @@ pub fn bridged(run: &Run) -> Check {
 
 pub fn no_bridge(note: String) -> Check {
     let repair = "let the engine have its default network (Docker: no bridge=none in daemon.json; Podman: the package netavark or \
-                  containernetworking-plugins, rootless slirp4netns or passt), then start the runner again";
+                  containernetworking-plugins, rootless slirp4netns or passt); the runner tries again by itself";
     failed("network", Work::Network, note, repair)
 }
 

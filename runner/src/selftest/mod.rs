@@ -14,4 +14,4 @@ mod verdict;
 pub use image::{PROGRAM_PATH, SelfTestImage, image, this_arch};
 pub use preflight::{Subject, preflight, sweep};
 pub use surroundings::{disk, engine, mounts, server};
-pub(crate) use verdict::failed;
+pub(crate) use verdict::{failed, passed, warned};

@@ -24,7 +24,7 @@ pub struct Subject {
 }
 
 const ENGINE_REPAIR: &str =
-    "see the engine's own log; docker run or podman run must work for this user, then start the runner again";
+    "see the engine's own log; docker run or podman run must work for this user; the runner tries again by itself";
 
 /// Runs the checks that need containers. GPUs that did not prove themselves are taken out of the facts.
 pub async fn preflight(engine: &dyn Engine, subject: &Subject, facts: &mut Facts) -> Vec<Check> {

@@ -63,7 +63,7 @@ impl Spool {
 
     /// Tells this folder from a copy of it, and stays the same while the folder does.
     pub fn place(&self) -> String {
-        self.lock.metadata().map_or_else(|_| "unknown".to_owned(), |lock| format!("{:x}:{}", lock.dev(), lock.ino()))
+        place(&self.lock)
     }
 
     pub fn root(&self) -> &Path {
@@ -95,7 +95,13 @@ impl Spool {
 
     /// The list of images that this runner brought into this engine.
     pub fn brought(&self, engine: &str) -> BroughtFile {
-        BroughtFile::new(&self.root, format!("{engine}, seen from {}", self.place()))
+        brought_file(&self.root, engine, &self.lock)
+    }
+
+    /// What is on that list, without a claim to the folder.
+    pub fn peek_brought(root: &Path, engine: &str) -> Images {
+        let lock = File::open(root.join("lock"));
+        lock.map(|lock| brought_file(root, engine, &lock).load()).unwrap_or_default()
     }
 
     pub fn cache(&self, capacity_bytes: u64) -> Cache {
@@ -119,4 +125,12 @@ impl Spool {
         found.sort_by_key(|(id, ..)| *id);
         Ok(found)
     }
+}
+
+fn place(lock: &File) -> String {
+    lock.metadata().map_or_else(|_| "unknown".to_owned(), |lock| format!("{:x}:{}", lock.dev(), lock.ino()))
+}
+
+fn brought_file(root: &Path, engine: &str, lock: &File) -> BroughtFile {
+    BroughtFile::new(root, format!("{engine}, seen from {}", place(lock)))
 }

@@ -1,14 +1,16 @@
 //! What a runner tells of its self-test, and what doctor finds out beside it.
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use dsg_runner::Config;
+use dsg_runner::attempt::Patience;
 use dsg_runner::container::Engine;
 use dsg_runner::container::pretend::{Fault, PretendEngine};
 use dsg_runner::doctor::{Report, examine};
 use dsg_runner::policy::{Absent, LocalPolicy};
 use dsg_schemas::policy::MountRule;
-use dsg_schemas::wire::{Facts, Work};
+use dsg_schemas::wire::{Facts, Gpu, Work};
 
 use crate::fake::{Fake, Runner};
 
@@ -46,6 +48,34 @@ async fn the_server_is_told_what_failed_and_what_that_blocks() {
         assert!(!away.note.contains('/'), "where it would be is the owner's secret: {}", away.note);
         let names: Vec<&str> = facts.checks.iter().map(|check| check.name.as_str()).collect();
         assert!(names.contains(&"clock") && names.contains(&"disk") && !names.contains(&"server"), "{names:?}");
+        runner.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn what_was_repaired_passes_without_a_restart() {
+    let gpu = || Gpu { uuid: "GPU-a".to_owned(), ..Gpu::default() };
+    for fault in [Fault::ExitCode, Fault::NoBridge, Fault::NoGpu] {
+        let (fake, engine, state) = (Fake::start().await, PretendEngine::new(), tempfile::tempdir().expect("dir"));
+        engine.set_disk_free(1 << 40);
+        engine.plant(fault);
+        fake.joined(state.path()).await;
+        let facts = Facts { cpus_milli: 8000, memory_bytes: 8 << 30, gpus: vec![gpu()], ..Facts::default() };
+        let soon = Duration::from_millis(10);
+        let patience = Patience { health: soon, prove: soon, ..Patience::default() };
+        let config = Config { selftest: true, patience, ..Config::new(state.path().to_owned(), facts) };
+        let runner = fake.run_engine(config, std::sync::Arc::new(engine.clone()));
+        fake.until("a sync", |state| !state.syncs.is_empty()).await;
+        let well = |state: &crate::fake::State| {
+            let last = state.syncs.last();
+            failed(&state.facts).is_empty()
+                && state.facts.gpus == [gpu()]
+                && last.is_some_and(|sync| sync.no_more.is_none())
+        };
+        assert!(!fake.change(|state| well(state)), "{fault:?}");
+        engine.mend();
+        fake.until("all is well", well).await;
+        assert_eq!(engine.names(), Vec::<String>::new(), "nothing is left behind");
         runner.stop().await;
     }
 }

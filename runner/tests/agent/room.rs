@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use dsg_runner::Config;
 use dsg_runner::attempt::Patience;
+use dsg_runner::container::Engine;
 use dsg_runner::container::pretend::PretendEngine;
+use dsg_runner::doctor::{examine, table};
 use dsg_runner::room::Marks;
 use dsg_schemas::reason::EndReason;
 use dsg_schemas::wire::{Facts, InputFile, InputOrder, Phase, StartOrder};
@@ -60,6 +62,10 @@ async fn the_images_that_the_runner_brought_go_by_their_last_use_also_after_a_re
     uses(&fake, &engine, &[(1, "theirs"), (2, "a"), (3, "b"), (4, "c"), (5, "d"), (6, "a"), (7, "e")]).await;
     engine.name_image("c", "c:mine");
     runner.stop().await;
+    let config = Config::new(state.path().to_owned(), Facts::default());
+    let report = table(&examine(&config, Ok(&engine as &dyn Engine), "1").await);
+    let ours = "images      passed    5 images of its own, 50KiB; with less than 10%,20GiB free the oldest go until 20%,40GiB are,";
+    assert!(report.contains(ours), "{report}");
     let runner = run(&fake, state.path(), &engine);
     uses(&fake, &engine, &[(8, "f")]).await;
     let all = ["theirs", "theirs:2", "a", "b", "c", "c:mine", "d", "e", "f"];

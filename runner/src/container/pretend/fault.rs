@@ -42,6 +42,11 @@ impl PretendEngine {
         self.inner.faults.lock().unwrap_or_else(PoisonError::into_inner).push(fault);
     }
 
+    /// All is well again.
+    pub fn mend(&self) {
+        self.inner.faults.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
     pub(super) fn has(&self, fault: Fault) -> bool {
         self.inner.faults.lock().unwrap_or_else(PoisonError::into_inner).contains(&fault)
     }

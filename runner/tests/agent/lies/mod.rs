@@ -38,6 +38,7 @@ fn patience() -> Patience {
     Patience {
         look: Duration::from_millis(60),
         health: Duration::from_millis(60),
+        prove: Duration::from_secs(6),
         meter: Duration::from_millis(20),
         engine_gone: Duration::from_millis(900),
         drain: Duration::from_millis(80),
