@@ -43,6 +43,7 @@ pub fn runner_state(state: RunnerState) -> Field {
         RunnerState::Paused => Field::State("paused", Mood::Busy),
         RunnerState::Evicted => Field::State("evicted", Mood::Busy),
         RunnerState::Blocked => Field::State("blocked", Mood::Bad),
+        RunnerState::Ended => Field::State("ended", Mood::Quiet),
         RunnerState::Unreachable => Field::State("unreachable", Mood::Bad),
         RunnerState::New => Field::State("new", Mood::Quiet),
     }

@@ -6,7 +6,7 @@ use dsg_schemas::reason::EndReason;
 use dsg_schemas::wire::{Ended, StartOrder};
 
 use super::{Shared, failed};
-use crate::container::Present;
+use crate::container::{Failure, Present};
 use crate::room::Hold;
 
 pub async fn present(
@@ -19,7 +19,7 @@ pub async fn present(
         let mut hold = shared.stock.hold(shared.engine.full_name(&image)).await;
         let present = shared.engine.image(&image, policy, &note).await.map_err(failed)?;
         shared.stock.found(&mut hold, &present).await;
-        runs_here(&present)?;
+        runs_here(&present).map_err(failed)?;
         Ok((present, hold))
     });
     let broke =
@@ -28,9 +28,9 @@ pub async fn present(
 }
 
 /// Another runner may have the right platform: nobody's failure, and this runner is not asked again.
-pub fn runs_here(present: &Present) -> Result<(), Ended> {
+pub fn runs_here(present: &Present) -> Result<(), Failure> {
     match &present.misfit {
-        Some(why) => Err(Ended::before_start(EndReason::Refused, why.clone())),
+        Some(why) => Err(Failure { reason: EndReason::Refused, message: why.clone(), engine_gone: false }),
         None => Ok(()),
     }
 }

@@ -54,8 +54,7 @@ pub async fn present(
 
 async fn kept(shared: &Shared, mut hold: Hold, present: Present, image: &str) -> Result<(Present, Hold), Ended> {
     shared.stock.found(&mut hold, &present).await;
-    let runs = runs_here(&present);
-    runs.map_err(|ended| Ended { message: format!("image {image}: {}", ended.message), ..ended })?;
+    runs_here(&present).map_err(|failure| ended(image, failure))?;
     Ok((present, hold))
 }
 

@@ -30,7 +30,7 @@ impl Plan {
             self.evict(steps);
         }
         if self.leaving && self.held.is_empty() {
-            return self.end(now, "its lifetime is over".to_owned());
+            return self.end_for_good(now, "its lifetime is over".to_owned());
         }
         if self.leaving && self.limit().is_some_and(|at| at <= now) {
             self.mode = Mode::Stopped;
@@ -42,7 +42,7 @@ impl Plan {
         }
         let since = *self.empty_since.get_or_insert(now);
         if let Some(idle) = self.limits.idle_ms.filter(|idle| since + idle <= now) {
-            self.end(now, format!("it had nothing to do for {}, and ends", units::Millis(idle)));
+            self.end_for_good(now, format!("it had nothing to do for {}, and ends", units::Millis(idle)));
         }
     }
 
@@ -55,6 +55,12 @@ impl Plan {
         let ends_at = self.limits.ends_at.map(|at| at + slack);
         let idle_at = self.empty_since.zip(self.limits.idle_ms).map(|(since, idle)| since + idle);
         [ends_at, idle_at].into_iter().flatten().min()
+    }
+
+    /// No next life is meant to follow.
+    fn end_for_good(&mut self, now: Millis, farewell: String) {
+        self.goodbye = true;
+        self.end(now, farewell);
     }
 
     /// The server is told once more, and then the process ends.

@@ -148,6 +148,8 @@ pub struct Plan {
     empty_since: Option<Millis>,
     /// The last word to the server.
     farewell: String,
+    /// It is one for good, as far as this process knows.
+    goodbye: bool,
     /// News about the host, until the server has answered to them; and the sync that said them last.
     facts: Option<Box<Facts>>,
     facts_said: Option<u64>,
@@ -183,6 +185,7 @@ impl Plan {
             leaving: false,
             empty_since: None,
             farewell: String::new(),
+            goodbye: false,
             facts: None,
             facts_said: None,
             pause: None,
@@ -437,6 +440,7 @@ impl Plan {
             seq: self.seq,
             attempts: self.held.iter().map(report).collect(),
             no_more: self.no_more(),
+            goodbye: self.goodbye,
             load: Load::default(),
             facts: self.facts.clone(),
             wait_ms: if news { 0 } else { hold_ms },

@@ -25,6 +25,12 @@ fn last_word(state: &State) -> String {
     state.syncs.last().and_then(|sync| sync.no_more.clone()).unwrap_or_default()
 }
 
+/// Said in the last sync, and in none before.
+fn goodbye(state: &State) -> bool {
+    let said: Vec<bool> = state.syncs.iter().map(|sync| sync.goodbye).collect();
+    said.split_last().is_some_and(|(last, before)| *last && !before.contains(&true))
+}
+
 fn runs(state: &State, frozen: bool) -> bool {
     matches!(state.reports.get(&1), Some(Phase::Running { paused, .. }) if *paused == frozen)
 }
@@ -47,7 +53,7 @@ async fn at_the_end_of_its_lifetime_a_runner_gives_back_what_it_has_and_ends_wel
     assert!(fake.change(|state| state.facts.ends_ms).is_some(), "the server knows when it ends");
     assert_eq!(fake.ended(1).await.reason, EndReason::Evicted);
     runner.result().await.expect("a good end");
-    assert_eq!(fake.change(|state| last_word(state)), "its lifetime is over");
+    assert_eq!(fake.change(|state| (last_word(state), goodbye(state))), ("its lifetime is over".to_owned(), true));
     assert_eq!(engine.names(), [""; 0], "nothing is left");
 }
 
@@ -59,7 +65,8 @@ async fn a_runner_without_work_ends_and_one_with_work_does_not() {
     let runner = begin(&fake, &engine, Config { idle_timeout: Some(Duration::from_secs(3)), ..config(&state) });
     assert_eq!(fake.ended(1).await.reason, EndReason::Succeeded, "longer than the time without work");
     runner.result().await.expect("a good end");
-    assert_eq!(fake.change(|state| last_word(state)), "it had nothing to do for 3s, and ends");
+    let said = fake.change(|state| (last_word(state), goodbye(state)));
+    assert_eq!(said, ("it had nothing to do for 3s, and ends".to_owned(), true));
 }
 
 /// A runner that was killed while its container goes on.
@@ -80,6 +87,8 @@ async fn when_the_owner_wants_the_host_back_what_runs_is_stopped() {
     assert_eq!(fake.ended(1).await.reason, EndReason::Evicted);
     fake.until("it says why", |state| last_word(state) == "these are its owner's hours (UTC)").await;
     runner.stop().await;
+    let said = fake.change(|state| (last_word(state), goodbye(state)));
+    assert_eq!(said, ("the runner is stopping".to_owned(), false), "who is stopped comes back");
 }
 
 #[tokio::test]

@@ -20,6 +20,8 @@ pub enum RunnerState {
     Evicted,
     /// In touch, but takes nothing: `why` says the reason.
     Blocked,
+    /// It said goodbye: its time, or its patience without work, was over.
+    Ended,
     /// Silent for longer than the lease.
     Unreachable,
     /// Joined, never said hello.

@@ -17,6 +17,9 @@ pub struct SyncRequest {
     /// Take nothing new: stopping, unhealthy engine or full disk. Says why.
     #[serde(default)]
     pub no_more: Option<String>,
+    /// Its last word: it ends by itself, as it was told to at its start, and nobody need look for it. `no_more` says why.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub goodbye: bool,
     #[serde(default)]
     pub load: Load,
     /// Only when something changed since hello.

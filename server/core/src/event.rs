@@ -49,6 +49,7 @@ pub struct Report {
     /// All that the runner holds.
     pub attempts: Vec<AttemptReport>,
     pub no_more: Option<String>,
+    pub goodbye: bool,
     pub load: Load,
     pub facts: Option<Box<Facts>>,
 }

@@ -33,6 +33,7 @@ impl Grid {
             facts: Facts::default(),
             drain: false,
             halted: None,
+            ended: None,
             joined_ms: now,
             sick: Default::default(),
         };
@@ -74,9 +75,8 @@ impl Grid {
         }
         let session = SessionId(self.next_session);
         self.next_session += 1;
-        if runner.row.version != version || runner.row.facts != facts {
-            runner.row.version = version;
-            runner.row.facts = facts;
+        if runner.row.version != version || runner.row.facts != facts || runner.row.ended.is_some() {
+            (runner.row.version, runner.row.facts, runner.row.ended) = (version, facts, None);
             self.changes.runners.insert(id);
         }
         runner.session = Some(Session { id: session, host, seq: None });

@@ -334,6 +334,9 @@ pub struct RunnerRow {
     /// A person's pause or evict, whichever came last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub halted: Option<Halted>,
+    /// It said goodbye, for this reason, and no hello since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended: Option<String>,
     pub joined_ms: u64,
     #[serde(default, skip_serializing_if = "is_default")]
     pub sick: Sickness,

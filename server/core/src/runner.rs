@@ -77,6 +77,9 @@ impl Runner {
         if self.is_new() {
             return (RunnerState::New, "joined, but never said hello".to_owned());
         }
+        if let Some(why) = &self.row.ended {
+            return (RunnerState::Ended, format!("ended by itself: {why}"));
+        }
         if self.is_silent(now) {
             let seconds = now.saturating_sub(self.heard) / 1000;
             let last = self.no_more.as_ref().map(|why| format!("; its last word: {why}")).unwrap_or_default();

@@ -52,12 +52,17 @@ impl Grid {
     }
 
     fn take_report(&mut self, now: Millis, id: RunnerId, report: Report, orders: &mut Orders) {
-        let Report { attempts, no_more, load, facts } = report;
+        let Report { attempts, no_more, goodbye, load, facts } = report;
         if let Some(runner) = self.runners.get_mut(&id) {
             runner.heard = now;
             runner.load = load;
             runner.no_more = no_more;
             runner.strangers = 0;
+            let ended = goodbye.then(|| runner.no_more.clone().unwrap_or_default());
+            if runner.row.ended != ended {
+                runner.row.ended = ended;
+                self.changes.runners.insert(id);
+            }
             if let Some(facts) = facts.filter(|facts| **facts != runner.row.facts) {
                 runner.row.facts = *facts;
                 self.changes.runners.insert(id);

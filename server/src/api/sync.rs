@@ -45,7 +45,7 @@ struct Said {
 
 pub async fn sync(State(app): State<App>, caller: Caller, Json(request): Json<SyncRequest>) -> Reply<Json<SyncAnswer>> {
     let runner = caller.runner()?;
-    let SyncRequest { session, seq, attempts, no_more, load, facts, wait_ms } = request;
+    let SyncRequest { session, seq, attempts, no_more, goodbye, load, facts, wait_ms } = request;
     let said = Said { runner, session, seq };
     let attempts = if attempts.iter().any(|report| matches!(report.phase, Phase::Ended(_))) {
         let blobs = app.blobs.clone();
@@ -63,7 +63,7 @@ pub async fn sync(State(app): State<App>, caller: Caller, Json(request): Json<Sy
             Phase::Preparing { .. } | Phase::Running { .. } | Phase::Storing => None,
         })
         .collect();
-    let report = Report { attempts, no_more, load, facts };
+    let report = Report { attempts, no_more, goodbye, load, facts };
     let orders = hold(&app, said, report, wait_ms).await?;
     let logs = app.logs.clone();
     let settled: Vec<_> = ended.into_iter().filter(|(attempt, _)| orders.forget.contains(attempt)).collect();

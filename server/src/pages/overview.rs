@@ -46,7 +46,8 @@ pub fn page(frame: Frame<'_>, overview: &Overview, join: &str) -> Markup {
 
 /// Reserved against offered, over the runners that are in touch.
 fn capacity(all: &[RunnerView]) -> Markup {
-    let here = || all.iter().filter(|runner| !matches!(runner.state, RunnerState::Unreachable | RunnerState::New));
+    let away = |state| matches!(state, RunnerState::Ended | RunnerState::Unreachable | RunnerState::New);
+    let here = || all.iter().filter(|runner| !away(runner.state));
     let (used, cpus) = here().fold((0, 0), |sum, one| (sum.0 + one.used_cpus_milli, sum.1 + one.facts.cpus_milli));
     let gpus: usize = here().map(|one| one.facts.gpus.len()).sum();
     let gpus_used: usize = here().map(|one| one.used_gpus.len()).sum();

@@ -51,6 +51,7 @@ pub fn runner(state: RunnerState) -> Markup {
         RunnerState::Paused => pill("held", "paused"),
         RunnerState::Evicted => pill("held", "evicted"),
         RunnerState::Blocked => pill("skipped", "blocked"),
+        RunnerState::Ended => pill("cancelled", "ended"),
         RunnerState::Unreachable => pill("failed", "unreachable"),
         RunnerState::New => pill("waiting", "never seen"),
     }

@@ -190,7 +190,7 @@ fn actions(runner: &RunnerView) -> Markup {
             @if !runner.holds.is_empty() {
                 (act("remove_force", "Take everything from it and remove it").ask("remove_force", "Remove by force", "For a host that is no longer trusted: its chunks wait again at no cost, its credential is forgotten, and what it still says counts no more. Its containers have to be stopped on that host.", true))
             }
-            @if runner.holds.is_empty() && (by_person(runner.state) || matches!(runner.state, RunnerState::Unreachable | RunnerState::New)) {
+            @if runner.holds.is_empty() && (by_person(runner.state) || matches!(runner.state, RunnerState::Ended | RunnerState::Unreachable | RunnerState::New)) {
                 (act("remove", "Remove the runner").ask("remove", "Remove", "Its credential is forgotten; to come back it has to join again.", true))
             }
         }

@@ -151,7 +151,16 @@ impl Runner {
     pub fn request(&mut self, attempts: Vec<AttemptReport>, wait_ms: u64) -> SyncRequest {
         self.seq += 1;
         let (session, seq) = (self.session, self.seq);
-        SyncRequest { session, seq, attempts, no_more: None, load: Load::default(), facts: None, wait_ms }
+        SyncRequest {
+            session,
+            seq,
+            attempts,
+            no_more: None,
+            goodbye: false,
+            load: Load::default(),
+            facts: None,
+            wait_ms,
+        }
     }
     pub async fn sync(&mut self, grid: &Grid, attempts: Vec<AttemptReport>) -> SyncAnswer {
         let request = self.request(attempts, 0);

@@ -64,6 +64,7 @@ impl PretendRunner {
             seq: self.seq,
             attempts: self.holding.iter().map(report).collect(),
             no_more: None,
+            goodbye: false,
             load: Default::default(),
             facts: None,
             wait_ms,

@@ -64,7 +64,16 @@ impl PaperRunner {
 
 pub fn request(greeted: &HelloAnswer, seq: u64, attempts: Vec<AttemptReport>, wait_ms: u64) -> SyncRequest {
     let session = greeted.session;
-    SyncRequest { session, seq, attempts, no_more: None, load: Default::default(), facts: None, wait_ms }
+    SyncRequest {
+        session,
+        seq,
+        attempts,
+        no_more: None,
+        goodbye: false,
+        load: Default::default(),
+        facts: None,
+        wait_ms,
+    }
 }
 
 pub fn ended(attempt: AttemptId, reason: EndReason, message: &str) -> AttemptReport {

@@ -6,7 +6,7 @@
 //! | `hello ada [host=h] …` | a new session of its process; what it holds, it keeps |
 //! | `reboot ada` | all that it holds is gone; nothing is said to the server |
 //! | `submit fit chunks=3 cpus=2 …` | a job (see `words.rs`) |
-//! | `sync ada 3=running 4=exit:1 [no_more=why] [answer=lost]` | it reports what it holds, with these changes |
+//! | `sync ada 3=running 4=exit:1 [no_more=why] [goodbye] [answer=lost]` | it reports what it holds, with these changes |
 //! | `… sick_gpus=gpu0,gpu1` | these GPUs broke |
 //! | `… only`, `… session=4 seq=17` | it holds nothing but these; a sync of another session, or out of its turn |
 //! | `wake ada` | the held sync of ada is given work, if there is any |

@@ -238,6 +238,7 @@ impl Play {
         let report = Report {
             attempts: attempts.collect(),
             no_more: words.get("no_more").map(|why| why.replace('_', " ")),
+            goodbye: words.has("goodbye"),
             facts,
             ..Report::default()
         };
