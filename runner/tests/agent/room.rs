@@ -22,7 +22,7 @@ const LOOK: Duration = Duration::from_millis(10);
 fn run(fake: &Fake, state: &Path, engine: &PretendEngine) -> Runner {
     let mark = |text: &str| text.parse().expect("a mark");
     let marks = Marks { clean: mark("20KiB"), until: mark("30KiB"), stop: mark("5KiB") };
-    let patience = Patience { look: LOOK, retry: LOOK, ..Patience::default() };
+    let patience = Patience { look: LOOK, health: LOOK, retry: LOOK, ..Patience::default() };
     let facts = Facts { cpus_milli: 8000, memory_bytes: 8 << 30, ..Facts::default() };
     let config = Config { marks, patience, ..Config::new(state.to_owned(), facts) };
     fake.run_engine(config, Arc::new(engine.clone()))
@@ -150,7 +150,7 @@ async fn what_is_cached_or_left_over_goes_where_the_state_lies_on_a_full_disk() 
     let facts = Facts { cpus_milli: 8000, memory_bytes: 8 << 30, ..Facts::default() };
     // No disk has all of itself free.
     let marks = Marks { clean: "100%".parse().expect("a mark"), ..Marks::default() };
-    let patience = Patience { look: LOOK, retry: LOOK, ..Patience::default() };
+    let patience = Patience { look: LOOK, health: LOOK, retry: LOOK, ..Patience::default() };
     let config = Config { marks, patience, ..Config::new(state.path().to_owned(), facts) };
     let runner = fake.run_engine(config, Arc::new(engine.clone()));
     fake.until("it is back", |state| matches!(state.reports.get(&1), Some(Phase::Running { .. }))).await;
