@@ -38,13 +38,17 @@ impl GpuWatch {
         GpuWatch { source, gpus: Mutex::default(), looks: watch::Sender::new(0) }
     }
 
-    /// These were shown at the start. Of the healthy ones, the self-test saw the devices in a container; the others are not proved.
+    /// These were shown at a self-test. Of the healthy ones it saw the devices in a container; the others are not proved. What broke since
+    /// the start keeps its course: a later self-test does not take the place of a minute without a fault.
     pub fn begin(&self, gpus: &[Gpu]) {
-        let course = |gpu: &Gpu| {
+        let mut courses = self.lock();
+        for gpu in gpus {
+            if courses.get(&gpu.uuid).is_some_and(|course| course.fault.is_some() && !course.unproved) {
+                continue;
+            }
             let (fault, unproved) = (gpu.unhealthy.clone(), gpu.unhealthy.is_some());
-            (gpu.uuid.clone(), Course { fault, unproved, ..Course::default() })
-        };
-        *self.lock() = gpus.iter().map(course).collect();
+            courses.insert(gpu.uuid.clone(), Course { fault, unproved, ..Course::default() });
+        }
     }
 
     /// Looked at now and then.

@@ -89,6 +89,8 @@ impl Watched {
         let Some(proof) = self.proof.as_mut().filter(|proof| proof.is_due(&self.shared)) else { return };
         if self.shared.engine.facts().await.is_ok() {
             (self.facts, self.unfit) = proof.make(&self.shared).await;
+            self.shared.gpus.begin(&self.facts.gpus);
+            self.shared.offer.set(&self.facts);
         }
     }
 

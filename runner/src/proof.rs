@@ -36,6 +36,7 @@ impl Proof {
     pub async fn make(&mut self, shared: &Shared) -> (Facts, Option<String>) {
         self.times += 1;
         let mut facts = self.claimed.clone();
+        shared.gpus.mark(&mut facts.gpus);
         let nonce = format!("{}-{}", self.nonce, self.times);
         let lock = Some(self.lock.clone());
         let subject = selftest::Subject { grid: shared.grid.clone(), runner: shared.runner, nonce, lock };
