@@ -275,7 +275,7 @@ async fn patiently<T, F: Future<Output = Result<T, Again>>>(
 }
 
 /// A whole answer, if it is not a refusal.
-fn accepted(attempted: &str, status: u16, body: &[u8]) -> Result<Value, Failure> {
+pub fn accepted(attempted: &str, status: u16, body: &[u8]) -> Result<Value, Failure> {
     match StatusCode::from_u16(status) {
         Ok(status) if !status.is_success() => Err(refusal_of(attempted, status, body)),
         Ok(_) | Err(_) => json(attempted, body),

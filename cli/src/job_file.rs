@@ -68,7 +68,7 @@ impl JobFile {
         }
         let uploads = unread(&files);
         let read = |path: &str| files.read(path);
-        let checked = spec::check(&self.text, set, &Sources { uploads: &uploads, read: &read });
+        let checked = spec::check(&self.text, set, &Sources { uploads: &uploads, read: &read, secrets: None });
         Ok(checked.map(|plan| Prepared { plan, files }))
     }
 

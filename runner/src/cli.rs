@@ -115,6 +115,10 @@ struct Options {
     /// End after so long without an attempt, as in 10m [default: no end].
     #[arg(long, env = "DSG_RUNNER_IDLE_TIMEOUT", global = true)]
     idle_timeout: Option<Millis>,
+    /// Where secrets lie while their containers run; must be in memory (tmpfs) [default: /run/dsg-runner as root, else
+    /// $XDG_RUNTIME_DIR/dsg-runner].
+    #[arg(long, env = "DSG_RUNNER_SECRETS_DIR", global = true, value_name = "DIR")]
+    secrets_dir: Option<PathBuf>,
     /// Speak plain HTTP to a server that is not on this host: everybody on the way can read and change everything.
     #[arg(long, env = "DSG_RUNNER_INSECURE_HTTP", global = true)]
     insecure_http: bool,
@@ -168,6 +172,9 @@ impl Cli {
         }
         config.marks = settings.marks;
         config.registries = settings.registries.clone();
+        if let Some(place) = &options.secrets_dir {
+            config.secrets.clone_from(place);
+        }
         config.owner = settings.owner.clone();
         config.lifetime = options.lifetime.map(|time| Duration::from_millis(time.0));
         config.idle_timeout = options.idle_timeout.map(|time| Duration::from_millis(time.0));
@@ -195,6 +202,7 @@ impl Options {
         self.reserve_disk = self.reserve_disk.or(settings.reserve_disk);
         self.lifetime = self.lifetime.or(settings.lifetime);
         self.idle_timeout = self.idle_timeout.or(settings.idle_timeout);
+        self.secrets_dir = self.secrets_dir.take().or_else(|| settings.secrets_dir.clone());
         self.cache = self.cache.or(settings.cache);
         self.insecure_http |= settings.insecure_http.unwrap_or(false);
         self.log_json |= settings.log_json.unwrap_or(false);

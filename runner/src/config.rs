@@ -11,6 +11,7 @@ use crate::owner::Owner;
 use crate::policy::LocalPolicy;
 use crate::probe::Gpus;
 use crate::room::Marks;
+use crate::secrets::default_base;
 
 pub const CACHE_BYTES: u64 = 20 << 30;
 
@@ -45,6 +46,8 @@ pub struct Config {
     pub lifetime: Option<Duration>,
     /// After so long without an attempt the runner ends.
     pub idle_timeout: Option<Duration>,
+    /// Where secrets lie while containers run: in memory.
+    pub secrets: PathBuf,
     pub patience: Patience,
 }
 
@@ -65,6 +68,7 @@ impl Config {
             owner: Owner::default(),
             lifetime: None,
             idle_timeout: None,
+            secrets: default_base(),
             patience,
         }
     }

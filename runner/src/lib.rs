@@ -18,6 +18,7 @@ pub mod policy;
 pub mod probe;
 mod proof;
 pub mod room;
+mod secrets;
 pub mod selftest;
 pub mod settings;
 pub mod spool;
@@ -39,6 +40,7 @@ use crate::gpu_watch::GpuWatch;
 pub use crate::link::{Invitation, JoinError, LinkError};
 use crate::proof::Proof;
 use crate::room::{Cleaner, Stock};
+use crate::secrets::Place;
 use crate::spool::{Identity, Spool, SpoolError};
 
 /// Batches and pieces in memory at a time, of at most 8 MiB each.
@@ -99,9 +101,12 @@ pub async fn run(config: Config, engine: Arc<dyn Engine>, stop: CancellationToke
         gpus: GpuWatch::new(gpus),
         policy,
         offer: policy::Offer::default(),
+        secrets: Place::new(&config.secrets, grid, *runner),
         wish: wished,
     });
     let left = spool.left()?;
+    let running = left.iter().filter(|(_, _, left)| left.started.is_some() && left.ended.is_none());
+    shared.secrets.sweep(&running.map(|(attempt, ..)| *attempt).collect());
     let (engine_facts, adopted) = tokio::select! {
         found = first_look(&shared, left) => found,
         () = stop.cancelled() => return Ok(()),

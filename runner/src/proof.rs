@@ -39,7 +39,8 @@ impl Proof {
         shared.gpus.mark(&mut facts.gpus);
         let nonce = format!("{}-{}", self.nonce, self.times);
         let lock = Some(self.lock.clone());
-        let subject = selftest::Subject { grid: shared.grid.clone(), runner: shared.runner, nonce, lock };
+        let secrets = (shared.policy.rules.secrets != Some(false)).then(|| shared.secrets.clone());
+        let subject = selftest::Subject { grid: shared.grid.clone(), runner: shared.runner, nonce, lock, secrets };
         facts.checks = vec![selftest::engine(&facts.engine)];
         let (checks, server) = tokio::join!(
             selftest::preflight(&*shared.engine, &subject, &mut facts),

@@ -36,6 +36,16 @@ pub const BLOB_PIECE_BYTES: u64 = 8 << 20;
 pub const OUTPUT_FILES: usize = 10_000;
 /// Outputs of chunks that a gather's container finds: their list travels with its start order.
 pub const GATHER_FILES: usize = 10_000;
+/// A secret that is shorter cannot be masked: it would be found everywhere in a log.
+pub const SECRET_BYTES_LEAST: usize = 8;
+/// A key, a certificate, a service account: the largest honest one is well below.
+pub const SECRET_BYTES_MOST: usize = 64 << 10;
+/// Secrets of one container.
+pub const SECRETS: usize = 16;
+/// All of them together: what is masked is looked for in a score of spellings, which take memory.
+pub const SECRETS_BYTES: usize = 128 << 10;
+/// Secrets of the whole grid: they are one row.
+pub const SECRETS_OF_GRID: usize = 200;
 /// Rows of one page of a list.
 pub const PAGE_ROWS: usize = 200;
 /// How long a lease lasts without a sync, unless the server is told otherwise.

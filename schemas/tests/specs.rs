@@ -1,6 +1,6 @@
 //! Job files beside what is said of them: `bad/` has one for each rule, `good/` each chunk source and every key.
 //! `BLESS=1` writes the texts anew.
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -36,7 +36,7 @@ fn uploads(root: &Path) -> Uploads {
 }
 
 /// Checks a file with the uploads of `files/` beside it. A line `# set: name=value` stands for `--set`,
-/// and `# uploads: n` for so many empty files in `many/`.
+/// `# uploads: n` for so many empty files in `many/`, and `# secrets: a,b` for what the server has.
 fn checked(path: &Path) -> Result<Plan, Vec<SpecProblem>> {
     let text = String::from_utf8_lossy(&fs::read(path).expect("a job file")).into_owned();
     let root = path.parent().expect("a folder").join("files");
@@ -52,7 +52,11 @@ fn checked(path: &Path) -> Result<Plan, Vec<SpecProblem>> {
         .filter_map(|line| line.strip_prefix("# set: ")?.split_once('='))
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
         .collect();
-    check(&text, &set, &Sources { uploads: &uploads, read: &read })
+    let secrets: Option<BTreeSet<String>> = text
+        .lines()
+        .find_map(|line| line.strip_prefix("# secrets: "))
+        .map(|names| names.split(',').map(str::to_owned).collect());
+    check(&text, &set, &Sources { uploads: &uploads, read: &read, secrets: secrets.as_ref() })
 }
 
 fn yaml_files(folder: &Path) -> Vec<PathBuf> {
@@ -188,7 +192,7 @@ fn every_example_in_the_guide_is_accepted() {
     for text in examples {
         let uploads = anything(text);
         let read = |_: &str| Ok(b"planet,mass\nearth,5.97\n".to_vec());
-        let checked = check(text, &BTreeMap::new(), &Sources { uploads: &uploads, read: &read });
+        let checked = check(text, &BTreeMap::new(), &Sources { uploads: &uploads, read: &read, secrets: None });
         assert!(checked.is_ok(), "{text}\n{:?}", checked.err());
     }
 }
@@ -211,14 +215,16 @@ fn editors_accept_what_we_accept() {
 #[test]
 fn a_file_that_is_too_large_is_not_even_parsed() {
     let text = format!("name: x\nimage: y\nchunks: {{count: 1}}\n#{}\n", "x".repeat(dsg_schemas::limits::SPEC_BYTES));
-    let sources = Sources { uploads: &Uploads::new(), read: &|_| Err(std::io::Error::other("not read")) };
+    let sources =
+        Sources { uploads: &Uploads::new(), read: &|_| Err(std::io::Error::other("not read")), secrets: None };
     let problems = check(&text, &BTreeMap::new(), &sources).expect_err("too large");
     assert_eq!(problems[0].rule, Rule::TooLarge.word());
 }
 
 #[test]
 fn any_chunk_of_a_million_is_there_at_once() {
-    let sources = Sources { uploads: &Uploads::new(), read: &|_| Err(std::io::Error::other("not read")) };
+    let sources =
+        Sources { uploads: &Uploads::new(), read: &|_| Err(std::io::Error::other("not read")), secrets: None };
     let plan = |chunks: &str| {
         let text = format!("name: x\nimage: y\ncommand: [a, \"{{{{chunk.index}}}}\"]\nchunks: {chunks}\n");
         check(&text, &BTreeMap::new(), &sources).expect("a job")

@@ -16,6 +16,7 @@ use crate::plans::Plans;
 use crate::retention::Retention;
 use crate::store::{Reader, Store, StoreError};
 use crate::tls::Authority;
+use crate::vault::Vault;
 
 /// As axum's `State<App>`: cheap to clone.
 pub type App = Arc<Shared>;
@@ -32,6 +33,7 @@ pub struct Shared {
     pub plans: Plans,
     pub syncs: HeldSyncs,
     pub retention: Retention,
+    pub vault: Vault,
     /// Id of the grid.
     pub grid: String,
     /// Where people and runners reach it, without a slash at the end.

@@ -38,6 +38,10 @@ pub struct Options {
     /// No TLS on any address: everybody on the network can read tokens; the dashboard says so
     #[arg(long, conflicts_with = "tls_cert")]
     pub insecure_http: bool,
+    /// The key with which secrets are sealed, made at the first start [default: DATA/secrets.key]; elsewhere, a copy of DATA alone opens
+    /// none of them
+    #[arg(long, env = "DSG_SECRETS_KEY", value_name = "FILE")]
+    pub secrets_key: Option<PathBuf>,
     /// Memory for the store's cache; what is not in it is mostly still in that of the system
     #[arg(long, default_value_t = 8, value_name = "MIB", value_parser = clap::value_parser!(u32).range(1..=65_536))]
     pub cache_mib: u32,
@@ -125,6 +129,7 @@ impl Options {
             listen: self.listen,
             public_names: self.public_names.clone(),
             tls,
+            secrets_key: self.secrets_key.clone(),
             cache_bytes: (self.cache_mib as usize) << 20,
             fair_share_half_life_ms: self.fair_share_half_life.0,
             keep: self.keep.rules(),

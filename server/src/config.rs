@@ -16,6 +16,8 @@ pub struct Config {
     /// Names under which people and runners reach the server, beside its own.
     pub public_names: Vec<String>,
     pub tls: Tls,
+    /// Where the key lies with which secrets are sealed; made there if it is missing. `None`: `DATA/secrets.key`.
+    pub secrets_key: Option<PathBuf>,
     pub cache_bytes: usize,
     /// After how long a past use counts half in the order of owners; 0: only the present counts.
     pub fair_share_half_life_ms: u64,
@@ -52,6 +54,7 @@ impl Config {
             listen: SocketAddr::from(([0, 0, 0, 0], 8420)),
             public_names: Vec::new(),
             tls: Tls::Own,
+            secrets_key: None,
             cache_bytes: 8 << 20,
             fair_share_half_life_ms: HALF_LIFE_MS,
             keep: Rules::default(),

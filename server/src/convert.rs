@@ -97,6 +97,7 @@ fn needs(job: &Job, image: &str, resources: &Resources, run: Option<Millis>) -> 
         mounts: job.mounts.iter().map(|mount| MountNeed { name: mount.name.clone(), write: mount.write }).collect(),
         devices: job.devices.clone(),
         run_ms: run.map(|limit| limit.0),
+        secrets: job.secrets.iter().map(|secret| secret.name.clone()).collect(),
     }
 }
 

@@ -88,6 +88,8 @@ impl From<Refusal> for Failure {
             | Refusal::UnknownChunk(_)
             | Refusal::UnknownRunner(_)
             | Refusal::UnknownImage(_)
+            | Refusal::UnknownSecret(_)
+            | Refusal::NotYourAttempt(_)
             | Refusal::NotLoaded(_)
             | Refusal::ChunksNotLoaded(_) => Failure::not_found(detail),
             Refusal::HelloFirst => Failure::conflict("hello_first", detail),
@@ -103,6 +105,8 @@ impl From<Refusal> for Failure {
             Refusal::RanAgain(_) => Failure::conflict("ran_again", detail),
             Refusal::OutputsRemoved { .. } => Failure::conflict("outputs_removed", detail),
             Refusal::StillHolding(_) => Failure::conflict("still_holding", detail),
+            Refusal::NoSecret(_) => Failure::conflict("no_secret", detail),
+            Refusal::TooManySecrets(_) => Failure::conflict("too_many_secrets", detail),
             Refusal::ImageInUse { .. } => Failure::conflict("image_in_use", detail),
             Refusal::TooManyImages(_) => Failure::conflict("too_many_images", detail),
             Refusal::ImageName(_) => Failure::new(StatusCode::UNPROCESSABLE_ENTITY, "image_name", detail),

@@ -22,6 +22,7 @@ pub mod routes;
 pub mod server;
 pub mod store;
 pub mod tls;
+pub mod vault;
 pub mod views;
 pub mod watermark;
 pub mod web;

@@ -28,6 +28,7 @@ use crate::failure::Failure;
 use crate::logs::LogStore;
 use crate::store::{Store, StoreError, private_dir};
 use crate::tls::{self, Certificates, TlsError};
+use crate::vault::{Vault, VaultError};
 use crate::{gather, housekeeping, retention, routes};
 
 /// A client that is slower than this with its headers is not one of ours.
@@ -46,12 +47,16 @@ pub enum StartError {
     Store(#[from] StoreError),
     #[error("{0}: {source}", source = std::error::Error::source(.0).map(ToString::to_string).unwrap_or_default())]
     Tls(#[from] TlsError),
+    #[error(transparent)]
+    Vault(#[from] VaultError),
     #[error("cannot use the certificate: {0}")]
     Certificate(std::io::Error),
     #[error("cannot listen on {address}: {source}; choose another one with --listen")]
     Listen { address: SocketAddr, source: std::io::Error },
     #[error("cannot use {path}: {source}")]
     File { path: PathBuf, source: std::io::Error },
+    #[error("cannot look at the secrets: {0}")]
+    Secrets(String),
     #[error("cannot make the first tokens: {0}")]
     Tokens(String),
 }
@@ -89,6 +94,7 @@ pub async fn start(config: Config) -> Result<Server, StartError> {
     let blobs = BlobStore::open(&data.join("blobs")).map_err(file(data.join("blobs")))?;
     let logs = LogStore::open(&data.join("logs")).map_err(file(data.join("logs")))?;
     let certificates = tls::load(&config)?;
+    let vault = Vault::open(&config.secrets_key.clone().unwrap_or_else(|| data.join("secrets.key")))?;
     let listener = listen(config.listen)?;
     let address = listener.local_addr().map_err(|source| StartError::Listen { address: config.listen, source })?;
 
@@ -96,7 +102,11 @@ pub async fn start(config: Config) -> Result<Server, StartError> {
     let (logs_due, due_logs) = mpsc::unbounded_channel();
     let (doors, banners) = (Arc::new(Doors::default()), Arc::new(Banners::default()));
     let outbox = Outbox { gather, logs: logs_due };
-    let settings = engine::Settings { half_life_ms: config.fair_share_half_life_ms, lease_ms: config.lease_ms };
+    let settings = engine::Settings {
+        half_life_ms: config.fair_share_half_life_ms,
+        lease_ms: config.lease_ms,
+        secret_key: vault.id().to_owned(),
+    };
     let (engine, clock, thread) =
         engine::start(store.clone(), Clock::start, doors.clone(), banners.clone(), outbox, settings)?;
     if certificates.is_none() && !address.ip().is_loopback() {
@@ -115,12 +125,15 @@ pub async fn start(config: Config) -> Result<Server, StartError> {
         plans: Default::default(),
         syncs: Default::default(),
         retention: Default::default(),
+        vault,
         url: url(&config, address),
         names: tls::addresses::names(&config.public_names).into_iter().collect(),
         authority,
         stopping: CancellationToken::new(),
         config,
     });
+    let looked = app.look_at_secrets().await;
+    looked.map_err(|failure| StartError::Secrets(failure.0.detail))?;
     let (admin_token, welcome) = first_tokens(&app).await?;
     tokio::spawn(gather::run(app.clone(), gather_due));
     tokio::spawn(housekeeping::keep_logs(app.clone(), due_logs));

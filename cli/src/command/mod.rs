@@ -29,6 +29,7 @@ pub mod queue;
 pub mod remove_runner;
 pub mod retry;
 pub mod runners;
+pub mod secret;
 pub mod show;
 pub mod submit;
 pub mod token;
@@ -101,6 +102,8 @@ pub enum Command {
     Owners(owners::Arguments),
     /// Bring images to the server without a registry
     Image(image::Arguments),
+    /// Keep secrets on the server for jobs to use, and list their names
+    Secret(secret::Arguments),
     /// List runners
     Runners(runners::Arguments),
     /// Let a runner finish what it runs and take nothing new, and wait for it
@@ -148,6 +151,7 @@ impl Command {
             Command::Delete(arguments) => arguments.shown.format,
             Command::Queue(arguments) => arguments.shown.format,
             Command::Image(arguments) => arguments.format(),
+            Command::Secret(arguments) => arguments.format(),
             Command::Runners(arguments) => arguments.shown.format,
             Command::Drain(arguments) => arguments.shown.format,
             Command::Undrain(arguments) => arguments.shown.format,
@@ -234,6 +238,7 @@ async fn dispatch(command: Command, context: &Context) -> Result<Exit, Failure> 
         Command::Delete(arguments) => delete::run(arguments, context).await,
         Command::Queue(arguments) => queue::run(arguments, context).await,
         Command::Image(arguments) => image::run(arguments, context).await,
+        Command::Secret(arguments) => secret::run(arguments, context).await,
         Command::Runners(arguments) => runners::run(arguments, context).await,
         Command::Drain(arguments) => drain::run(arguments, context).await,
         Command::Undrain(arguments) => host::run(host::Verb::Undrain, arguments, context).await,

@@ -14,7 +14,9 @@ use super::sweep::Sweep;
 use super::tap::Log;
 use super::verdict::{Uprooted, verdict};
 use super::watch::{Over, Watch};
-use super::{Alive, Halt, Shared, Wish, allowed, disk, failed, halted, inputs, outputs, prepare, pulled, pushed};
+use super::{
+    Alive, Halt, Shared, Wish, allowed, disk, failed, halted, inputs, masked, outputs, prepare, pulled, pushed, secrets,
+};
 use crate::container::{Piece, State};
 use crate::now_ms;
 use crate::policy::refused;
@@ -72,6 +74,9 @@ impl Life {
                 (self.keep(ended).await, Some(started.container))
             }
         };
+        if !self.order.secrets.is_empty() {
+            self.shared.secrets.clear(self.order.attempt);
+        }
         // As long as there is a container, its engine lets nobody remove its image.
         self.hold = None;
         // Before the server hears of it, and gives it to others.
@@ -100,8 +105,12 @@ impl Life {
         self.shared.offer.take(self.order.attempt, &self.order.limits).map_err(|why| *refused(&why))?;
         let image_id = self.image().await?;
         self.note("fetching inputs");
+        let fetched = async {
+            let inputs = inputs::fetch(&self.shared, &self.folder, &self.order.inputs).await?;
+            Ok::<_, Ended>([inputs, secrets::fetch(&self.shared, &self.order).await?].concat())
+        };
         let binds = tokio::select! {
-            binds = inputs::fetch(&self.shared, &self.folder, &self.order.inputs) => binds?,
+            binds = fetched => binds?,
             reason = halted(&mut self.halt) => return Err(stopped_early(reason)),
         };
         let shared = self.shared.clone();
@@ -182,7 +191,9 @@ impl Life {
         since_ms: u64,
     ) -> Result<Ended, Ended> {
         let shared = self.shared.clone();
-        let log = Arc::new(Log::new(self.folder.log().map_err(|error| disk("keep output", &error))?));
+        let mask = secrets::mask(&shared, &self.order).map_err(|ended| *ended)?;
+        let pieces = pieces.map(|pieces| masked::pieces(mask.as_ref(), pieces));
+        let log = Arc::new(Log::new(self.folder.log().map_err(|error| disk("keep output", &error))?, mask));
         let shipment = Shipment::begin(shared.clone(), self.order.attempt, log.clone());
         let (since_ms, paused) = match since_ms {
             0 => since(&shared, &started.container, &self.folder).await,
@@ -218,7 +229,10 @@ impl Life {
             Err(ended) => ended,
         };
         shipment.finish().await;
+        // What an engine says of a container may repeat what the container said.
+        let message = log.mask().map_or_else(|| ended.message.clone(), |mask| mask.text(&ended.message));
         Ok(Ended {
+            message,
             stdout_bytes: written.stdout,
             stderr_bytes: written.stderr,
             gpu_use,
@@ -360,6 +374,7 @@ pub mod tests {
             inputs: Vec::new(),
             mounts: Vec::new(),
             devices: Vec::new(),
+            secrets: Vec::new(),
             outputs: Vec::new(),
             accept: Accept::default(),
             items: "{}\n".to_owned(),

@@ -6,12 +6,14 @@ mod freezer;
 mod inputs;
 mod life;
 mod living;
+mod masked;
 mod meter;
 mod outputs;
 mod place;
 mod prepare;
 mod pulled;
 mod pushed;
+mod secrets;
 mod ship;
 mod sweep;
 mod tap;
@@ -33,6 +35,7 @@ use crate::gpu_watch::GpuWatch;
 use crate::link::Link;
 use crate::policy::{LocalPolicy, Offer};
 use crate::room::Stock;
+use crate::secrets::Place;
 use crate::spool::Cache;
 
 pub use adopt::{Adopted, adopt};
@@ -67,6 +70,8 @@ pub struct Shared {
     pub policy: LocalPolicy,
     /// What all attempts hold together.
     pub offer: Offer,
+    /// Where secrets lie while containers run.
+    pub secrets: Place,
     /// What all containers are to do.
     pub wish: channel::Receiver<Wish>,
 }

@@ -94,7 +94,7 @@ impl Sweep<'_> {
 
     async fn read(&self, mut take: impl FnMut(&crate::container::Piece)) -> Result<Census, Failure> {
         let mut census = Census::default();
-        let mut pieces = self.shared.engine.logs(self.container, false).await?;
+        let mut pieces = self.log.of_engine(&*self.shared.engine, self.container, false).await?;
         while let Some(piece) = pieces.recv().await {
             let piece = piece?;
             census.count(&piece);

@@ -1,25 +1,38 @@
 //! Where output comes in: from attach, from the engine's log after a restart, and again from its log after the end. Each is a
 //! tap; only what is beyond the spooled bytes is taken.
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use dsg_schemas::wire::log::{LogHave, Stream};
 use tokio::sync::Notify;
 
+use super::masked;
 use super::place::{Place, Search};
-use crate::container::{Engine, Failure, Piece};
+use crate::container::{Engine, Failure, Piece, Reading};
 use crate::now_ms;
+use crate::secrets::Mask;
 use crate::spool::LogSpool;
 
 /// The log of one attempt, between its taps and its upload.
 pub struct Log {
     spool: Mutex<LogSpool>,
+    /// `None`: nothing of it is secret.
+    mask: Option<Arc<Mask>>,
     /// Something came, or no more will come.
     pub news: Notify,
 }
 
 impl Log {
-    pub fn new(spool: LogSpool) -> Log {
-        Log { spool: Mutex::new(spool), news: Notify::new() }
+    pub fn new(spool: LogSpool, mask: Option<Arc<Mask>>) -> Log {
+        Log { spool: Mutex::new(spool), mask, news: Notify::new() }
+    }
+
+    pub fn mask(&self) -> Option<&Arc<Mask>> {
+        self.mask.as_ref()
+    }
+
+    /// The engine's own log, masked as what came live is.
+    pub async fn of_engine(&self, engine: &dyn Engine, container: &str, follow: bool) -> Result<Reading, Failure> {
+        Ok(masked::reading(self.mask(), engine.logs(container, follow).await?))
     }
 
     pub fn spool(&self) -> MutexGuard<'_, LogSpool> {
@@ -74,7 +87,7 @@ pub async fn search(engine: &dyn Engine, container: &str, log: &Log) -> Result<(
             Search::new(stderr, spool.tail(Stream::Stderr).to_vec()),
         )
     };
-    let mut pieces = engine.logs(container, false).await?;
+    let mut pieces = log.of_engine(engine, container, false).await?;
     while let Some(piece) = pieces.recv().await {
         let piece = piece?;
         match piece.stream {

@@ -229,7 +229,7 @@ impl Watch<'_> {
     async fn follow(&self) -> Result<Followed, Failure> {
         let engine = &*self.shared.engine;
         let before = search(engine, self.container, &self.log).await?;
-        let mut pieces = engine.logs(self.container, true).await?;
+        let mut pieces = self.log.of_engine(engine, self.container, true).await?;
         let is_empty = before.0.seen() + before.1.seen() == 0;
         let first =
             if is_empty { None } else { timeout(self.shared.patience.look, pieces.recv()).await.ok().flatten() };

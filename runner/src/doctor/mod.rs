@@ -5,6 +5,7 @@ mod show;
 use std::path::Path;
 use std::time::Duration;
 
+use dsg_schemas::ids::RunnerId;
 use dsg_schemas::wire::{Check, Facts, Work};
 use serde::Serialize;
 
@@ -13,6 +14,7 @@ use crate::container::Engine;
 use crate::container::docker::Registries;
 use crate::link::Link;
 use crate::room::{Marks, Space, rounded};
+use crate::secrets::Place;
 use crate::selftest::{self, Subject, failed, passed, warned};
 use crate::spool::{Identity, Spool, SpoolError};
 use crate::{health, hex};
@@ -52,10 +54,13 @@ pub async fn examine(config: &Config, engine: Result<&dyn Engine, String>, nonce
     match engine {
         Ok(engine) => {
             let mut facts = config.facts.clone();
-            let subject = subject(&identity, nonce, &config.state);
+            let subject = subject(&identity, nonce, config);
             containers(engine, &subject, &mut facts, &mut report).await;
             disk = engine.disk().await.ok().flatten();
             place = Some(engine.place());
+            if let Some(place) = &subject.secrets {
+                place.leave();
+            }
         }
         Err(why) => {
             let repair = "install and start Docker or Podman, or name its socket with --engine unix:///path";
@@ -73,15 +78,18 @@ pub async fn examine(config: &Config, engine: Result<&dyn Engine, String>, nonce
     report
 }
 
-fn subject(identity: &Result<Option<Identity>, SpoolError>, nonce: &str, state: &Path) -> Subject {
+fn subject(identity: &Result<Option<Identity>, SpoolError>, nonce: &str, config: &Config) -> Subject {
     // As the runner itself names its folder.
-    let lock = state.canonicalize().ok().map(|state| state.join("lock")).filter(|lock| lock.exists());
+    let lock = config.state.canonicalize().ok().map(|state| state.join("lock")).filter(|lock| lock.exists());
     let known = identity.as_ref().ok().and_then(Option::as_ref);
+    let wanted = config.policy.rules.secrets != Some(false);
     Subject {
         grid: known.map_or_else(|| "doctor".to_owned(), |known| known.grid.clone()),
         runner: known.map(|known| known.runner).unwrap_or_default(),
         nonce: nonce.to_owned(),
         lock,
+        // Beside a runner that runs, and not in its folder.
+        secrets: wanted.then(|| Place::new(&config.secrets, &format!("doctor-{nonce}"), RunnerId::default())),
     }
 }
 

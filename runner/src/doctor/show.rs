@@ -52,8 +52,9 @@ mod tests {
     use crate::container::pretend::{Fault, PretendEngine};
 
     async fn shown(faults: &[Fault]) -> Report {
-        let state = tempfile::tempdir().expect("dir");
-        let config = Config::new(state.path().join("none"), Facts::default());
+        let state = tempfile::tempdir_in("/dev/shm").expect("dir");
+        let secrets = state.path().join("secrets");
+        let config = Config { secrets, ..Config::new(state.path().join("none"), Facts::default()) };
         let engine = PretendEngine::new();
         engine.set_disk_free(1 << 40);
         faults.iter().for_each(|fault| engine.plant(*fault));
@@ -81,8 +82,9 @@ mod tests {
 
     #[tokio::test]
     async fn without_an_engine_the_rest_is_looked_at_all_the_same() {
-        let state = tempfile::tempdir().expect("dir");
-        let config = Config::new(state.path().to_owned(), Facts::default());
+        let state = tempfile::tempdir_in("/dev/shm").expect("dir");
+        let secrets = state.path().join("secrets");
+        let config = Config { secrets, ..Config::new(state.path().to_owned(), Facts::default()) };
         let report = examine(&config, Err("failed to find a container engine".to_owned()), "1").await;
         let names: Vec<(&str, bool)> = report.checks.iter().map(|check| (check.name.as_str(), check.passed)).collect();
         assert_eq!(names[0], ("engine", false));

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use dsg_schemas::api::BlobHave;
 use dsg_schemas::ids::AttemptId;
 use dsg_schemas::wire::log::{self, LogAnswer};
-use dsg_schemas::wire::{HelloAnswer, HelloRequest, JoinAnswer, JoinRequest, SyncAnswer, SyncRequest};
+use dsg_schemas::wire::{HelloAnswer, HelloRequest, JoinAnswer, JoinRequest, SecretValues, SyncAnswer, SyncRequest};
 use futures_util::{Stream, StreamExt};
 use http::StatusCode;
 use reqwest::{Client, RequestBuilder, Response};
@@ -52,6 +52,11 @@ impl Link {
     pub async fn log(&self, attempt: AttemptId, frames: Vec<u8>) -> Result<LogAnswer, LinkError> {
         let call = self.client.patch(self.url(&format!("attempts/{attempt}/log"))).bearer_auth(&self.credential);
         answer(call.header(http::header::CONTENT_TYPE, log::CONTENT_TYPE).body(frames).timeout(CALL * 2)).await
+    }
+
+    /// What the containers of an attempt that we hold are to find. Nothing of it may be written to a disk.
+    pub async fn secrets(&self, attempt: AttemptId) -> Result<SecretValues, LinkError> {
+        answer(self.post(&format!("attempts/{attempt}/secrets")).timeout(CALL)).await
     }
 
     /// Sends one piece of a blob. A piece that begins where the server is not is answered with where it is.

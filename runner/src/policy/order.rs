@@ -1,9 +1,10 @@
 //! An order before the policy. The server has checked all of this; an owned server must not get further.
 use std::path::Path;
 
+use dsg_schemas::limits::SECRETS;
 use dsg_schemas::policy::{Asked, MountNeed};
 use dsg_schemas::reason::EndReason;
-use dsg_schemas::spec::pushed_name;
+use dsg_schemas::spec::{is_name, pushed_name};
 use dsg_schemas::wire::{Ended, StartOrder};
 
 use super::LocalPolicy;
@@ -53,6 +54,14 @@ impl LocalPolicy {
             return Some(format!("knows no network {:?}, only none and bridge", order.network));
         }
         let paths = order.inputs.iter().map(|input| ("input", &input.name, &input.path));
+        // A name becomes that of a file on this host.
+        if let Some(secret) = order.secrets.iter().find(|secret| !is_name(&secret.name)) {
+            return Some(format!("knows no secret {:?}", secret.name));
+        }
+        if order.secrets.len() > SECRETS {
+            return Some(format!("gives a container at most {SECRETS} secrets"));
+        }
+        let paths = paths.chain(order.secrets.iter().map(|secret| ("secret", &secret.name, &secret.path)));
         let paths = paths.chain(order.mounts.iter().map(|mount| ("mount", &mount.name, &mount.path)));
         if let Some((what, name, path)) = paths.into_iter().find(|(_, _, path)| !may_be_filled(path)) {
             return Some(format!("cannot put {what} {name} at {path:?}"));
@@ -79,6 +88,7 @@ impl LocalPolicy {
             memory_bytes: limits.memory_bytes,
             disk_bytes: limits.disk_bytes,
             run_ms: order.timeouts.run_ms,
+            secrets: !order.secrets.is_empty(),
         };
         // An image of the server's own must not pass for one that the owner trusts by its name.
         if order.pushed.is_some() && pushed_name(&order.image).is_none() {
@@ -106,7 +116,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use dsg_schemas::policy::{Most, Policy};
-    use dsg_schemas::wire::{InputFile, InputOrder, MountOrder};
+    use dsg_schemas::wire::{InputFile, InputOrder, MountOrder, SecretOrder};
 
     use super::super::{Device, Mount};
     use super::*;
@@ -122,6 +132,7 @@ mod tests {
             images: Some(vec!["pretend/*".to_owned()]),
             networks: Some(vec!["none".to_owned()]),
             most,
+            secrets: Some(false),
             ..Policy::default()
         };
         let null = Device::at_start("null", Path::new("/dev/null")).expect("everywhere");
@@ -138,6 +149,10 @@ mod tests {
         order
     }
 
+    fn secret(name: &str, path: &str) -> SecretOrder {
+        SecretOrder { name: name.to_owned(), path: path.to_owned() }
+    }
+
     fn input(path: &str) -> InputOrder {
         let file = InputFile { under: String::new(), size: 0, sha256: "0".repeat(64) };
         InputOrder { name: "i".to_owned(), path: path.to_owned(), files: vec![file] }
@@ -150,7 +165,7 @@ mod tests {
         let mut plan = ContainerPlan::default();
         policy.apply(&good(), &mut plan).expect("within the policy");
         assert_eq!(plan.binds[0].container, "/data");
-        let forged: [(Forge, &str); 21] = [
+        let forged: [(Forge, &str); 25] = [
             (
                 |order| order.pushed = Some(dsg_schemas::api::Upload { size: 1, sha256: "0".repeat(64) }),
                 "its runner takes no image from the server under the name",
@@ -175,6 +190,13 @@ mod tests {
             (|order| order.limits.gpus.push("GPU-b".to_owned()), "its runner does not give GPU GPU-b away"),
             (|order| order.timeouts.run_ms = None, "its runner gives a container at most 1m to run"),
             (|order| order.inputs = vec![input("/a/../etc")], "its runner cannot put input i at"),
+            (|order| order.secrets = vec![secret("token", "/run/token")], "its runner takes no container with secrets"),
+            (|order| order.secrets = vec![secret("../token", "/run/token")], "its runner knows no secret \"../token\""),
+            (|order| order.secrets = vec![secret("token", "/sys/x")], "its runner cannot put secret token at"),
+            (
+                |order| order.secrets = vec![secret("token", "/run/token"); 17],
+                "its runner gives a container at most 16 secrets",
+            ),
             (
                 |order| drop(order.env.insert("LD_PRELOAD".to_owned(), String::new())),
                 "its runner does not allow the env",

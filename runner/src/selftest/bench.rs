@@ -68,7 +68,7 @@ impl Bench<'_> {
 
     fn plan(&self, wants: Wants<'_>) -> ContainerPlan {
         let Wants { name, command, memory, cpus, network, gpus, file } = wants;
-        let Subject { grid, runner, nonce, lock: _ } = self.subject;
+        let Subject { grid, runner, nonce, lock: _, secrets: _ } = self.subject;
         let labels =
             [(label::GRID, grid.clone()), (label::RUNNER, runner.to_string()), (label::ATTEMPT, ATTEMPT.to_owned())];
         ContainerPlan {

@@ -6,6 +6,7 @@ mod gpus;
 mod image;
 mod inside;
 mod preflight;
+mod secrets;
 mod surroundings;
 #[cfg(test)]
 mod tests;

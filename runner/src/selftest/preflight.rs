@@ -9,8 +9,10 @@ use super::files::files;
 use super::gpus::{gpus, withdraw};
 use super::image::image;
 use super::inside::{COMMAND, Unbounded, bridged, judge, no_bridge};
+use super::secrets::secrets;
 use super::verdict::{failed, passed};
 use crate::container::Engine;
+use crate::secrets::Place;
 
 /// Whose containers these are: the sweep at the next start finds what a crash leaves behind.
 #[derive(Clone, Debug, Default)]
@@ -21,6 +23,8 @@ pub struct Subject {
     pub nonce: String,
     /// A file of the state folder, to see whether the engine means the same one; `None`: there is no folder yet.
     pub lock: Option<PathBuf>,
+    /// Where secrets are to lie; `None`: its owner wants none here.
+    pub secrets: Option<Place>,
 }
 
 const ENGINE_REPAIR: &str =
@@ -62,13 +66,16 @@ pub async fn preflight(engine: &dyn Engine, subject: &Subject, facts: &mut Facts
     if let Some(lock) = &subject.lock {
         checks.push(files(&bench, least, lock).await);
     }
+    if let Some(place) = &subject.secrets {
+        checks.push(secrets(&bench, least, place).await);
+    }
     checks.extend(gpus(&bench, least, facts).await);
     checks
 }
 
 /// Removes what was left of a self-test that was stopped in the middle.
 pub async fn sweep(engine: &dyn Engine, nonce: &str) {
-    for name in ["run", "network", "files", "gpu"] {
+    for name in ["run", "network", "files", "secrets", "gpu"] {
         if let Err(failure) = engine.remove(&format!("dsg-selftest-{name}-{nonce}")).await {
             tracing::warn!(%failure, "a container of the self-test is left behind");
         }

@@ -51,6 +51,7 @@ pub fn whole<'t>(notes: &Notes<'t>, table: &DeTable<'t>) -> Settings {
         log_json: top.truth("log_json"),
         lifetime: top.parsed::<Millis>("lifetime", DURATION),
         idle_timeout: top.parsed::<Millis>("idle_timeout", DURATION),
+        secrets_dir: top.text("secrets_dir").map(PathBuf::from),
         ..Settings::default()
     };
     let reserve = top.section("reserve");
@@ -87,6 +88,7 @@ fn policy(policy: &Section<'_, '_>, settings: &mut Settings) {
             run_ms: most.parsed::<Millis>("time", DURATION).map(|time| time.0),
             pids: most.count("pids", 1..=PIDS.unsigned_abs()),
         },
+        secrets: policy.truth("secrets"),
         ..Policy::default()
     };
     settings.mounts = mounts.named(mount).into_iter().collect();

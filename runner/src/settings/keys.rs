@@ -110,6 +110,14 @@ pub const KEYS: &[Key] = &[
         "without an attempt for so long the runner ends with status 0",
     ),
     both(
+        "secrets_dir",
+        "secrets-dir",
+        "DSG_RUNNER_SECRETS_DIR",
+        "path",
+        "`/run/dsg-runner` as root, else `$XDG_RUNTIME_DIR/dsg-runner`",
+        "where secrets lie while their containers run: on a tmpfs, or chunks with secrets are not taken",
+    ),
+    both(
         "reserve.cpus",
         "reserve-cpus",
         "DSG_RUNNER_RESERVE_CPUS",
@@ -197,6 +205,7 @@ pub const KEYS: &[Key] = &[
         "all six of them",
         "of the capabilities that a container of root has, only these",
     ),
+    only_file("policy.secrets", "`true` or `false`", "`true`", "whether containers with secrets may run here"),
     only_file("policy.most.cpus", "number", "no bound", "cores for one container"),
     only_file("policy.most.memory", "size", "no bound", "memory for one container"),
     only_file(

@@ -51,6 +51,7 @@ pub struct Settings {
     pub owner: Owner,
     pub lifetime: Option<Millis>,
     pub idle_timeout: Option<Millis>,
+    pub secrets_dir: Option<PathBuf>,
 }
 
 /// A mount as it is written.

@@ -38,6 +38,7 @@ insecure_http = true
 log_json = false
 lifetime = "12h"
 idle_timeout = "10m"
+secrets_dir = "/dev/shm/dsg"
 
 [owner]
 windows = ["mon-fri 18:00-08:00", "sat,sun 00:00-24:00"]
@@ -63,6 +64,7 @@ networks = ["none"]
 gpus = ["GPU-1"]
 gpu_shares = { GPU-1 = 2 }
 capabilities = ["CHOWN"]
+secrets = false
 most = { cpus = 2, memory = "4GiB", disk = "1GiB", time = "2h", pids = 100 }
 
 [policy.devices.fuse]
@@ -92,6 +94,7 @@ fn every_key_is_understood() {
         log_json: Some(false),
         lifetime: Some(Millis(43_200_000)),
         idle_timeout: Some(Millis(600_000)),
+        secrets_dir: Some("/dev/shm/dsg".into()),
         owner: Owner {
             hours: Some(Hours {
                 windows: vec![
@@ -120,6 +123,7 @@ fn every_key_is_understood() {
                 run_ms: Some(7_200_000),
                 pids: Some(100),
             },
+            secrets: Some(false),
             ..Policy::default()
         },
         gpus: text(&["GPU-1"]),

@@ -52,6 +52,10 @@ pub struct State {
     /// Uploads are not taken yet.
     pub blobs_held: bool,
     pub parts: BTreeMap<String, Vec<u8>>,
+    /// Of each attempt; an attempt without any is refused with this code.
+    pub secrets: BTreeMap<u64, SecretValues>,
+    pub secrets_code: &'static str,
+    pub secret_asks: u32,
     /// Everything is answered with 503.
     pub down: bool,
     pub asked_while_down: u32,
@@ -135,6 +139,7 @@ impl Fake {
             .route("/api/v1/runners/me/hello", post(hello))
             .route("/api/v1/runners/me/sync", post(sync))
             .route("/api/v1/attempts/{id}/log", patch(log))
+            .route("/api/v1/attempts/{id}/secrets", post(secrets))
             .route("/api/v1/blobs/sha256/{hash}", get(blob).put(put_blob))
             .with_state(self.clone())
     }
@@ -257,6 +262,7 @@ pub fn order(attempt: u64, command: &[&str]) -> StartOrder {
         inputs: Vec::new(),
         mounts: Vec::new(),
         devices: Vec::new(),
+        secrets: Vec::new(),
         outputs: Vec::new(),
         accept: Accept::default(),
         items: "{}\n".to_owned(),
@@ -418,6 +424,17 @@ async fn log(Shared(fake): Shared<Fake>, Part(attempt): Part<u64>, headers: Head
     });
     let answer = LogAnswer { have, durable: have };
     if lost { StatusCode::BAD_GATEWAY.into_response() } else { Json(answer).into_response() }
+}
+
+async fn secrets(Shared(fake): Shared<Fake>, Part(attempt): Part<u64>, headers: HeaderMap) -> Response {
+    if let Some(refusal) = refused(&fake, &headers) {
+        return refusal;
+    }
+    let (given, code) = fake.change(|state| {
+        state.secret_asks += 1;
+        (state.secrets.get(&attempt).cloned(), state.secrets_code)
+    });
+    given.map_or_else(|| problem(StatusCode::CONFLICT, code), |given| Json(given).into_response())
 }
 
 async fn blob(Shared(fake): Shared<Fake>, Part(hash): Part<String>, headers: HeaderMap) -> Response {

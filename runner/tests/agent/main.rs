@@ -12,6 +12,7 @@ mod proof;
 mod real;
 mod registry;
 mod room;
+mod secrets;
 mod trouble;
 
 fn sha256(bytes: &[u8]) -> String {

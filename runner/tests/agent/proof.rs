@@ -18,7 +18,8 @@ fn runner(fake: &Fake, state: &Path, engine: &PretendEngine) -> Runner {
     let facts = Facts { cpus_milli: 8000, memory_bytes: 8 << 30, ..Facts::default() };
     let away = Absent { path: PathBuf::from("/data/away"), rule: MountRule::default() };
     let policy = LocalPolicy::default().without(BTreeMap::from([("away".to_owned(), away)]));
-    let config = Config { selftest: true, policy, ..Config::new(state.to_owned(), facts) };
+    let secrets = state.join("secrets");
+    let config = Config { selftest: true, policy, secrets, ..Config::new(state.to_owned(), facts) };
     fake.run_engine(config, std::sync::Arc::new(engine.clone()))
 }
 
@@ -35,7 +36,8 @@ async fn the_server_is_told_what_failed_and_what_that_blocks() {
         (Fault::CpusIgnored, ("cpus", Work::Cpus), false),
         (Fault::ExitCode, ("exit code", Work::Everything), true),
     ] {
-        let (fake, engine, state) = (Fake::start().await, PretendEngine::new(), tempfile::tempdir().expect("dir"));
+        let (fake, engine, state) =
+            (Fake::start().await, PretendEngine::new(), tempfile::tempdir_in("/dev/shm").expect("dir"));
         engine.set_disk_free(1 << 40);
         engine.plant(fault);
         fake.joined(state.path()).await;
@@ -81,7 +83,7 @@ async fn what_was_repaired_passes_without_a_restart() {
 }
 
 async fn doctor(state: &Path, engine: &PretendEngine) -> Report {
-    let config = Config::new(state.to_owned(), Facts::default());
+    let config = Config { secrets: state.join("secrets"), ..Config::new(state.to_owned(), Facts::default()) };
     examine(&config, Ok(engine as &dyn Engine), "1").await
 }
 
@@ -91,7 +93,8 @@ fn outcome(report: &Report, name: &str) -> Option<(bool, String)> {
 
 #[tokio::test]
 async fn doctor_asks_the_server_beside_a_runner_that_runs() {
-    let (fake, engine, state) = (Fake::start().await, PretendEngine::new(), tempfile::tempdir().expect("dir"));
+    let (fake, engine, state) =
+        (Fake::start().await, PretendEngine::new(), tempfile::tempdir_in("/dev/shm").expect("dir"));
     engine.set_disk_free(1 << 40);
     fake.joined(state.path()).await;
     let runner = fake.run(state.path(), &engine);
@@ -115,7 +118,8 @@ async fn doctor_asks_the_server_beside_a_runner_that_runs() {
 
 #[tokio::test]
 async fn doctor_says_that_the_certificate_is_not_the_one_of_join() {
-    let (fake, engine, state) = (Fake::start_with_tls().await, PretendEngine::new(), tempfile::tempdir().expect("dir"));
+    let (fake, engine, state) =
+        (Fake::start_with_tls().await, PretendEngine::new(), tempfile::tempdir_in("/dev/shm").expect("dir"));
     fake.joined(state.path()).await;
     assert_eq!(outcome(&doctor(state.path(), &engine).await, "server"), Some((true, String::new())));
     let other = Fake::start_with_tls().await;

@@ -134,6 +134,7 @@ async fn two_are_proved(bench: &Bench) {
         runner: RunnerId(4713),
         nonce: format!("gpus-{}", std::process::id()),
         lock: None,
+        secrets: None,
     };
     let checks = preflight(&bench.engine, &subject, &mut facts).await;
     assert!(checks.iter().all(|check| check.passed), "{checks:#?}");

@@ -379,7 +379,7 @@ async fn the_host_proves_itself(bench: Arc<Bench>) {
     let file = tempfile::NamedTempFile::new().expect("a file");
     let nonce = format!("proof-{}", std::process::id());
     let lock = Some(file.path().to_owned());
-    let subject = Subject { grid: bench.grid.clone(), runner: RunnerId(4712), nonce, lock };
+    let subject = Subject { grid: bench.grid.clone(), runner: RunnerId(4712), nonce, lock, secrets: None };
     let mut facts = host();
     facts.gpus = vec![Gpu { uuid: "GPU-that-is-not-there".to_owned(), ..Gpu::default() }];
     let checks = preflight(&bench.engine, &subject, &mut facts).await;

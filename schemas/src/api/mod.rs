@@ -10,6 +10,7 @@ pub mod log;
 pub mod page;
 pub mod problem;
 pub mod runner;
+pub mod secret;
 pub mod token;
 
 pub use act::*;
@@ -20,4 +21,5 @@ pub use log::*;
 pub use page::*;
 pub use problem::*;
 pub use runner::*;
+pub use secret::*;
 pub use token::*;

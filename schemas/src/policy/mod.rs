@@ -36,6 +36,9 @@ pub struct Policy {
     /// Of the capabilities that a container of root has, only these.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub capabilities: Option<Vec<String>>,
+    /// `false`: no container with secrets.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secrets: Option<bool>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -79,6 +82,8 @@ pub struct Asked<'a> {
     pub disk_bytes: u64,
     /// `None`: no end.
     pub run_ms: Option<u64>,
+    /// It wants some.
+    pub secrets: bool,
 }
 
 /// The first rule that stands against a container. Shown behind the name of the runner.
@@ -89,6 +94,7 @@ pub enum Objection {
     NoMount { name: String, has: Vec<String> },
     MountReadOnly { name: String },
     NoDevice { name: String, has: Vec<String> },
+    Secrets,
     Cpus { asked: u64, most: u64 },
     Memory { asked: u64, most: u64 },
     Disk { asked: u64, most: u64 },
@@ -102,7 +108,7 @@ impl Policy {
 
     /// Its rules, for people; none where everything goes.
     pub fn words(&self) -> Vec<String> {
-        let Policy { images, networks, mounts, devices, most, capabilities } = self;
+        let Policy { images, networks, mounts, devices, most, capabilities, secrets } = self;
         let mut words = Vec::new();
         let mut say = |what: &str, some: &Option<Vec<String>>| {
             words.extend(some.as_ref().map(|some| format!("{what} {}", list(some, "none"))));
@@ -117,6 +123,9 @@ impl Policy {
         }
         if !devices.is_empty() {
             words.push(format!("devices {}", list(devices, "none")));
+        }
+        if *secrets == Some(false) {
+            words.push("no secrets".to_owned());
         }
         let Most { cpus_milli, memory_bytes, disk_bytes, run_ms, pids } = most;
         words.extend(cpus_milli.map(|milli| format!("at most {} cpus", cpus(milli))));
@@ -138,6 +147,9 @@ impl Policy {
             && !allowed.iter().any(|network| network == asked.network)
         {
             return Some(Objection::Network { asked: asked.network.to_owned(), allowed: allowed.clone() });
+        }
+        if asked.secrets && self.secrets == Some(false) {
+            return Some(Objection::Secrets);
         }
         let mounts = self.mount_objection(asked.mounts);
         mounts.or_else(|| self.device_objection(asked.devices)).or_else(|| self.most.objection(asked))
@@ -193,6 +205,7 @@ impl fmt::Display for Objection {
             }
             Objection::MountReadOnly { name } => write!(f, "lets nobody write to its mount `{name}`"),
             Objection::NoDevice { name, has } => write!(f, "has no device `{name}`, it has {}", list(has, "none")),
+            Objection::Secrets => write!(f, "takes no container with secrets"),
             Objection::Cpus { asked, most } => {
                 write!(f, "gives a container at most {} cpus, it needs {}", cpus(*most), cpus(*asked))
             }
@@ -239,6 +252,7 @@ mod tests {
         memory_bytes: 1 << 30,
         disk_bytes: 0,
         run_ms: None,
+        secrets: false,
     };
 
     fn words(words: &[&str]) -> Vec<String> {
@@ -263,8 +277,9 @@ mod tests {
             devices: words(&["fuse"]),
             most: Most { cpus_milli: Some(500), pids: Some(9), ..Most::default() },
             capabilities: None,
+            secrets: Some(false),
         };
-        let told = "images dsg-*, a, b, c and 1 more; networks none; mounts data (writable); devices fuse; at most 0.5 cpus; at most 9 processes";
+        let told = "images dsg-*, a, b, c and 1 more; networks none; mounts data (writable); devices fuse; no secrets; at most 0.5 cpus; at most 9 processes";
         assert_eq!(policy.words().join("; "), told);
     }
 
@@ -283,6 +298,7 @@ mod tests {
                 pids: None,
             },
             capabilities: None,
+            secrets: Some(false),
         };
         let fine = Asked { run_ms: Some(3_600_000), disk_bytes: 1 << 20, ..PLAIN };
         assert_eq!(policy.objection(&fine), None);
@@ -296,6 +312,7 @@ mod tests {
             (Asked { mounts: &other, ..fine }, "has no mount `scratch`, it has data"),
             (Asked { mounts: &writes, ..fine }, "lets nobody write to its mount `data`"),
             (Asked { devices: &fuse, ..fine }, "has no device `fuse`, it has dri"),
+            (Asked { secrets: true, ..fine }, "takes no container with secrets"),
             (Asked { cpus_milli: 2501, ..fine }, "gives a container at most 2.5 cpus, it needs 2.501"),
             (Asked { memory_bytes: 3 << 30, ..fine }, "gives a container at most 2GiB of memory, it needs 3GiB"),
             (Asked { disk_bytes: 2 << 20, ..fine }, "gives a container at most 1MiB of disk, it needs 2MiB"),

@@ -1,5 +1,5 @@
 //! From text to a plan: the one function behind `dsg check`, the server and the dashboard form.
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
@@ -15,6 +15,8 @@ use crate::api::{SpecProblem, Uploads};
 pub struct Sources<'a> {
     pub uploads: &'a Uploads,
     pub read: &'a dyn Fn(&str) -> std::io::Result<Vec<u8>>,
+    /// Names of the secrets that the server keeps; `None`: nobody here knows them.
+    pub secrets: Option<&'a BTreeSet<String>>,
 }
 
 /// A path that a job file refers to, relative to it.
@@ -37,6 +39,9 @@ pub fn check(text: &str, set: &BTreeMap<String, String>, sources: &Sources<'_>) 
     let Draft { mut report, job, params } = draft(text, set)?;
     let Some(mut job) = job else { return Err(report.into_problems()) };
     rules::check(&job, Some(sources.uploads), &mut report);
+    if let Some(known) = sources.secrets {
+        rules::known_secrets(&job, known, &mut report);
+    }
     let expanded = expand::expand(&job, sources, &mut report);
     rules::references(&job, expanded.as_ref(), &mut report);
     let Some(Expanded { items, split, used, .. }) = expanded else { return Err(report.into_problems()) };

@@ -117,7 +117,10 @@ fn unknown_param(name: &str, pointer: &str, params: &Params, report: &mut Report
 fn unknown(inside: &str, pointer: &str) -> Found {
     let found = Found::new(Rule::UnknownReference, pointer, format!("`{{{{{inside}}}}}` refers to nothing"));
     let found = match inside.split('.').next() {
-        Some("stages" | "secrets") => found.hint("stages and secrets are not supported by this version"),
+        Some("stages") => found.hint("stages are not supported by this version"),
+        Some("secrets") => {
+            found.hint("a secret is never put into a text; the container reads the file /run/secrets/NAME")
+        }
         Some("env") => found.hint("environment variables can be read in `script`, as $NAME"),
         _ => found.near(inside, KNOWN),
     };

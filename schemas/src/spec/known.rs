@@ -4,7 +4,10 @@
 const KEYS: &[(&str, &str)] = &[
     ("stages", "split it into one job per stage"),
     ("needs", "submit the next job when this one is done (`dsg wait`)"),
-    ("secrets", "give the container what it needs as an input or in its image"),
+    (
+        "secrets.env",
+        "read the file /run/secrets/NAME: a variable is seen by whoever may inspect the container, and by every program in it",
+    ),
     ("cache", "every chunk is run"),
     ("defaults", "write the keys at the top level"),
     ("template", "write the job out, with `params` for what varies"),

@@ -5,14 +5,14 @@ use serde_json::Value;
 
 use super::chunk::Scene;
 use super::expand::FILES;
-use super::job::{Gather, GatherMode, Mount, Output, Resources, Retry, RetryAction, Timeouts};
+use super::job::{Gather, GatherMode, Mount, Output, Resources, Retry, RetryAction, Secret, Timeouts};
 use super::plan::Plan;
 use super::rules;
 use crate::api::Upload;
 use crate::ids::{AttemptId, ChunkId, GATHER, JobId, stage_name};
 use crate::reason::EndReason;
 use crate::wire::{
-    Accept, InputFile, InputOrder, Limits, MountOrder, OutputOrder, RunTimeouts, StartOrder, StoredFile,
+    Accept, InputFile, InputOrder, Limits, MountOrder, OutputOrder, RunTimeouts, SecretOrder, StartOrder, StoredFile,
 };
 
 /// What the gather chunk finds: the manifest and the joined files, each already a blob, and the accepted outputs of the chunks.
@@ -104,6 +104,7 @@ impl Plan {
             inputs,
             mounts: self.job.mounts.iter().map(mount).collect(),
             devices: self.job.devices.clone(),
+            secrets: self.job.secrets.iter().map(secret).collect(),
             outputs: part.outputs.iter().map(|output| order_of(output, &scene)).collect(),
             accept: accept(part.retry),
             items: items.iter().map(|item| format!("{item}\n")).collect(),
@@ -209,6 +210,10 @@ impl Plan {
     }
 }
 
+fn secret(secret: &Secret) -> SecretOrder {
+    SecretOrder { name: secret.name.clone(), path: secret.path() }
+}
+
 fn mount(mount: &Mount) -> MountOrder {
     let Mount { name, path, write } = mount;
     MountOrder { name: name.clone(), path: path.strip_suffix('/').unwrap_or(path).to_owned(), write: *write }
@@ -293,7 +298,8 @@ gather:
     fn order(stage: u16, index: u32, gathered: &Gathered) -> StartOrder {
         let files = ["atlas/a.dat", "atlas/b/c.dat", "one.txt", "raw/t1.tif", "raw/t2.tif", "unused.txt"];
         let uploads: Uploads = files.iter().zip(1..).map(|(path, size)| ((*path).to_owned(), upload(size))).collect();
-        let sources = Sources { uploads: &uploads, read: &|_| Err(std::io::Error::other("nothing is read")) };
+        let sources =
+            Sources { uploads: &uploads, read: &|_| Err(std::io::Error::other("nothing is read")), secrets: None };
         let plan = check(TEXT, &BTreeMap::new(), &sources).expect("a sound job");
         assert!(!plan.uploads.contains_key("unused.txt"));
         let chunk = ChunkId { job: JobId(42), stage, index };
@@ -306,7 +312,11 @@ gather:
 
     #[test]
     fn what_has_grown_is_given_in_place_of_what_the_file_says() {
-        let sources = Sources { uploads: &Uploads::new(), read: &|_| Err(std::io::Error::other("nothing is read")) };
+        let sources = Sources {
+            uploads: &Uploads::new(),
+            read: &|_| Err(std::io::Error::other("nothing is read")),
+            secrets: None,
+        };
         let text = "name: n\nimage: i\ncommand: [c]\nresources: {memory: 1GiB}\ntimeout: 1m\nchunks: {count: 1}\n";
         let plan = check(text, &BTreeMap::new(), &sources).expect("a sound job");
         let chunk = ChunkId { job: JobId(1), stage: MAIN, index: 0 };

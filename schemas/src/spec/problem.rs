@@ -60,6 +60,7 @@ rules! {
     ContainerPath = "container_path",
     PathReserved = "path_reserved",
     PathTwice = "path_twice",
+    SecretUnknown = "secret_unknown",
     OutputGlob = "output_glob",
     UploadForm = "upload_form",
     UploadPath = "upload_path",

@@ -62,7 +62,7 @@ mod tests {
         let text = format!("name: n\nimage: i\ncommand: [c]\n{more}");
         let uploads = Uploads::new();
         let read = |_: &str| Err(std::io::ErrorKind::NotFound.into());
-        check(&text, &BTreeMap::new(), &Sources { uploads: &uploads, read: &read }).expect("a right job")
+        check(&text, &BTreeMap::new(), &Sources { uploads: &uploads, read: &read, secrets: None }).expect("a right job")
     }
 
     #[test]

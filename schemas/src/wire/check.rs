@@ -28,6 +28,7 @@ pub enum Work {
     Gpus,
     Network,
     NoNetwork,
+    Secrets,
     /// Of the owner's policy, by its name.
     Mount(String),
     /// The same.
@@ -44,6 +45,7 @@ impl Work {
             Work::Gpus => "chunks that ask for GPUs".to_owned(),
             Work::Network => "chunks with a network".to_owned(),
             Work::NoNetwork => "chunks without a network".to_owned(),
+            Work::Secrets => "chunks with secrets".to_owned(),
             Work::Mount(name) => format!("chunks with mount `{name}`"),
             Work::Device(name) => format!("chunks with device `{name}`"),
         }
@@ -58,6 +60,7 @@ impl Work {
             Work::Gpus => "cannot give a container GPUs".to_owned(),
             Work::Network => "cannot give a container a network".to_owned(),
             Work::NoNetwork => "cannot keep a container from the network".to_owned(),
+            Work::Secrets => "cannot keep secrets in memory only".to_owned(),
             Work::Mount(name) => format!("cannot give mount `{name}`"),
             Work::Device(name) => format!("cannot give device `{name}`"),
         }
@@ -71,6 +74,7 @@ impl Work {
             Work::Gpus => gpus > 0,
             Work::Network => asked.network != "none",
             Work::NoNetwork => asked.network == "none",
+            Work::Secrets => asked.secrets,
             Work::Mount(name) => asked.mounts.iter().any(|mount| mount.name == *name),
             Work::Device(name) => asked.devices.contains(name),
         }
@@ -103,6 +107,7 @@ mod tests {
             memory_bytes: 1 << 20,
             disk_bytes: 0,
             run_ms: None,
+            secrets: false,
         };
         let (networked, mounting) = (Asked { network: "bridge", ..plain }, Asked { mounts: &data, ..plain });
         let no_memory = Asked { memory_bytes: 0, ..plain };
@@ -112,19 +117,21 @@ mod tests {
             let check = Check { name: "c".to_owned(), passed, blocks: Some(work.clone()), ..Check::default() };
             Facts { checks: vec![check], ..Facts::default() }.blocked_by(asked, gpus).is_some()
         };
+        let secretive = Asked { secrets: true, ..plain };
         for (work, expected) in [
-            (Work::Everything, [true, true, true, true, true]),
-            (Work::Memory, [true, true, true, false, true]),
-            (Work::Cpus, [true, true, true, true, true]),
-            (Work::Network, [false, true, false, false, false]),
-            (Work::NoNetwork, [true, false, true, true, true]),
-            (Work::Mount("data".to_owned()), [false, false, true, false, false]),
-            (Work::Mount("other".to_owned()), [false, false, false, false, false]),
-            (Work::Gpus, [false, false, false, false, true]),
+            (Work::Everything, [true, true, true, true, true, true]),
+            (Work::Memory, [true, true, true, false, true, true]),
+            (Work::Cpus, [true, true, true, true, true, true]),
+            (Work::Network, [false, true, false, false, false, false]),
+            (Work::NoNetwork, [true, false, true, true, true, true]),
+            (Work::Mount("data".to_owned()), [false, false, true, false, false, false]),
+            (Work::Mount("other".to_owned()), [false, false, false, false, false, false]),
+            (Work::Gpus, [false, false, false, false, true, false]),
+            (Work::Secrets, [false, false, false, false, false, true]),
         ] {
-            let kinds = [(&plain, 0), (&networked, 0), (&mounting, 0), (&no_memory, 0), (&plain, 1)];
+            let kinds = [(&plain, 0), (&networked, 0), (&mounting, 0), (&no_memory, 0), (&plain, 1), (&secretive, 0)];
             assert_eq!(kinds.map(|(asked, gpus)| blocked(&work, false, asked, gpus)), expected, "{work:?}");
-            assert_eq!(kinds.map(|(asked, gpus)| blocked(&work, true, asked, gpus)), [false; 5], "{work:?} is fine");
+            assert_eq!(kinds.map(|(asked, gpus)| blocked(&work, true, asked, gpus)), [false; 6], "{work:?} is fine");
         }
         let device = |name: &str| Work::Device(name.to_owned());
         let of_device = [(&plain, "fuse"), (&with_device, "fuse"), (&with_device, "dri")];

@@ -6,11 +6,13 @@ pub mod check;
 pub mod hello;
 pub mod log;
 pub mod order;
+pub mod secret;
 pub mod sync;
 
 pub use check::*;
 pub use hello::*;
 pub use order::*;
+pub use secret::*;
 pub use sync::*;
 
 /// Spoken by this build. A server takes this and the one before it.

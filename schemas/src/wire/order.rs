@@ -63,6 +63,9 @@ pub struct StartOrder {
     /// Devices of the host, by the names that its owner gave them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub devices: Vec<String>,
+    /// By name only: the values are asked for while the lease lasts, and never written to a disk.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub secrets: Vec<SecretOrder>,
     pub outputs: Vec<OutputOrder>,
     /// Ends other than 0 that count as a success, too.
     #[serde(default)]
@@ -114,6 +117,13 @@ pub struct MountOrder {
     pub path: String,
     #[serde(default)]
     pub write: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct SecretOrder {
+    pub name: String,
+    /// Absolute, in the container.
+    pub path: String,
 }
 
 /// A file or a folder at `path`, read-only.

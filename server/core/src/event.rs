@@ -71,6 +71,23 @@ pub enum Act {
     },
     /// A rule of the server takes something of a job that has ended.
     Expire(Expire),
+    /// An admin sets a secret; it comes sealed.
+    SetSecret {
+        who: String,
+        name: String,
+        sealed: Sealed,
+    },
+    RemoveSecret {
+        name: String,
+    },
+}
+
+/// What the shell made of a value.
+#[derive(Clone, Debug)]
+pub struct Sealed {
+    pub key: String,
+    pub sealed: Arc<str>,
+    pub size: u64,
 }
 
 #[derive(Clone, Debug)]
@@ -206,6 +223,14 @@ pub enum Refusal {
     ImageInUse { name: String, job: JobId },
     #[error("there are {0} images already; remove some first")]
     TooManyImages(usize),
+    #[error("there is no secret `{0}`; `dsg secret ls` shows those that there are")]
+    UnknownSecret(String),
+    #[error("there are {0} secrets already; remove some first")]
+    TooManySecrets(usize),
+    #[error("attempt {0} is not with this runner")]
+    NotYourAttempt(AttemptId),
+    #[error("a secret of it cannot be had: {0}")]
+    NoSecret(String),
     #[error("the job has {0} chunks; at most {max} are taken", max = dsg_schemas::limits::CHUNKS_PER_JOB)]
     TooManyChunks(u64),
 }

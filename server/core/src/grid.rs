@@ -8,7 +8,7 @@ use crate::attempt::Live;
 use crate::event::{Answer, Effects, Event, GatherTurn, Millis, Refusal};
 use crate::job::{Job, Stage, state_of};
 use crate::queue::Queue;
-use crate::row::{ImageRow, Key, Meta, Row};
+use crate::row::{ImageRow, Key, Meta, Row, SecretRow};
 use crate::runner::{Lease, Runner};
 
 #[derive(Default)]
@@ -24,6 +24,9 @@ pub struct Grid {
     pub(crate) requests: Requests,
     /// Those that people brought, by their whole names.
     pub(crate) images: BTreeMap<String, ImageRow>,
+    pub(crate) secrets: BTreeMap<String, SecretRow>,
+    /// Names the key that the shell has: what is sealed with another one cannot be had; memory only.
+    pub(crate) secret_key: String,
     pub(crate) lease: Lease,
     // Below: indexes that follow from the above and are proved by `check`.
     pub(crate) queue: Queue,
@@ -57,6 +60,7 @@ pub(crate) struct Changes {
     pub meta: bool,
     pub owners: bool,
     pub images: bool,
+    pub secrets: bool,
     pub jobs: BTreeSet<JobId>,
     pub blocks: BTreeSet<(JobId, StageIndex, u32)>,
     pub chunks: BTreeSet<ChunkId>,
@@ -113,6 +117,7 @@ impl Grid {
             meta,
             owners,
             images,
+            secrets,
             jobs,
             blocks,
             chunks,
@@ -131,6 +136,9 @@ impl Grid {
         }
         if images {
             effects.rows.insert(Key::Images, Some(Row::Images(self.images.clone())));
+        }
+        if secrets {
+            effects.rows.insert(Key::Secrets, Some(Row::Secrets(self.secrets.clone())));
         }
         effects.rows.extend(rows);
         for id in jobs.iter().filter_map(|id| self.jobs.get(id)) {
@@ -230,7 +238,7 @@ fn belongs_to(job: JobId, key: &Key, row: Option<&Row>) -> bool {
         Key::Job(id) | Key::Spec(id) | Key::Block(id, _, _) => *id == job,
         Key::Chunk(chunk) => chunk.job == job,
         Key::Attempt(_) => matches!(row, Some(Row::Attempt(row)) if row.chunk.job == job),
-        Key::Meta | Key::Owners | Key::Images | Key::Runner(_) => false,
+        Key::Meta | Key::Owners | Key::Images | Key::Secrets | Key::Runner(_) => false,
     }
 }
 

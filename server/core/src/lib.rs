@@ -29,6 +29,7 @@ pub mod policy;
 mod queue;
 pub mod row;
 mod runner;
+mod secret;
 mod share;
 mod shift;
 mod sick;

@@ -37,6 +37,7 @@ struct Rows {
     meta: Option<Meta>,
     owners: BTreeMap<String, OwnerRow>,
     images: BTreeMap<String, crate::row::ImageRow>,
+    secrets: BTreeMap<String, crate::row::SecretRow>,
     jobs: Vec<JobRow>,
     runners: Vec<crate::row::RunnerRow>,
     blocks: BTreeMap<(JobId, StageIndex, u32), Arc<[u8]>>,
@@ -52,6 +53,7 @@ impl Grid {
         let mut grid = Grid { meta: rows.meta.take().unwrap_or_default(), ..Grid::default() };
         grid.queue.shares_mut().load(now, std::mem::take(&mut rows.owners));
         grid.images = std::mem::take(&mut rows.images);
+        grid.secrets = std::mem::take(&mut rows.secrets);
         grid.next_session = grid.meta.next_session;
         for mut row in std::mem::take(&mut rows.runners) {
             if planted(Bug::SicknessForgotten) {
@@ -237,6 +239,7 @@ fn sort(given: impl IntoIterator<Item = (Key, Row)>) -> Result<Rows, LoadError> 
             (Key::Meta, Row::Meta(row)) => rows.meta = Some(row),
             (Key::Owners, Row::Owners(row)) => rows.owners = row,
             (Key::Images, Row::Images(row)) => rows.images = row,
+            (Key::Secrets, Row::Secrets(row)) => rows.secrets = row,
             (Key::Job(_), Row::Job(row)) => rows.jobs.push(*row),
             (Key::Spec(_), Row::Spec(_)) => {}
             (Key::Block(job, stage, number), Row::Block(block)) => {

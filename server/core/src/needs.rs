@@ -211,6 +211,7 @@ fn asked(needs: &Needs) -> Asked<'_> {
         memory_bytes: needs.memory_bytes,
         disk_bytes: needs.disk_bytes,
         run_ms: needs.run_ms,
+        secrets: !needs.secrets.is_empty(),
     }
 }
 

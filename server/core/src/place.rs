@@ -10,7 +10,7 @@ use crate::grid::Grid;
 use crate::job::Job;
 use crate::needs::{Used, choose_gpus, misfit};
 use crate::planted::{Bug, planted};
-use crate::queue::{ClassId, StageKey};
+use crate::queue::{Class, ClassId, StageKey};
 use crate::row::AttemptRow;
 use crate::runner::Runner;
 use crate::share::OverLimit;
@@ -91,7 +91,8 @@ impl Grid {
                     }
                 }
                 let Some((stage, class)) = head else { break };
-                if self.over_limit(owner, class).is_some() {
+                let lacks_secret = |class: &Class| self.lacks_secret(&class.needs).is_some();
+                if self.over_limit(owner, class).is_some() || self.queue.class(class).is_some_and(lacks_secret) {
                     passed.insert(class);
                     continue;
                 }

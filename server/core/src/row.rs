@@ -1,5 +1,6 @@
 //! Exactly what is stored. Serialised forms are frozen forms: a new field has a default, and a test reads yesterday's rows.
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::sync::Arc;
 
 use dsg_schemas::api::{HoldReason, JobState, Tally};
@@ -19,6 +20,7 @@ pub enum Key {
     Meta,
     Owners,
     Images,
+    Secrets,
     Job(JobId),
     /// The job as the shell keeps it (spec text, spec, items).
     Spec(JobId),
@@ -37,6 +39,8 @@ pub enum Row {
     Owners(BTreeMap<String, OwnerRow>),
     /// By name; those that people brought.
     Images(BTreeMap<String, ImageRow>),
+    /// By name.
+    Secrets(BTreeMap<String, SecretRow>),
     Job(Box<JobRow>),
     Spec(Arc<[u8]>),
     Block(Arc<[u8]>),
@@ -63,6 +67,26 @@ pub struct ImageRow {
     pub size: u64,
     pub by: String,
     pub at_ms: u64,
+}
+
+/// A secret as the shell sealed it: nothing here can be read without the key, which is no row.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SecretRow {
+    /// Names the key, for the day on which the store has another one.
+    pub key: String,
+    pub sealed: Arc<str>,
+    /// Of the value.
+    pub size: u64,
+    pub by: String,
+    pub at_ms: u64,
+}
+
+/// Not even what is sealed belongs into a log.
+impl fmt::Debug for SecretRow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let SecretRow { key, sealed: _, size, by, at_ms } = self;
+        write!(f, "{size} bytes sealed with {key} by {by} at {at_ms}")
+    }
 }
 
 /// An owner of jobs: what they used, and what they may use at once.
@@ -381,6 +405,7 @@ pub fn latest_ms<'r>(rows: impl IntoIterator<Item = &'r Row>) -> u64 {
         Row::Attempt(row) => [Some(row.leased_ms), row.started_ms, row.ended_ms, None],
         Row::Runner(row) => [Some(row.joined_ms), Some(row.sick.since_ms), None, None],
         Row::Owners(rows) => [rows.values().map(|row| row.at_ms).max(), None, None, None],
+        Row::Secrets(rows) => [rows.values().map(|row| row.at_ms).max(), None, None, None],
         Row::Images(rows) => [rows.values().map(|row| row.at_ms).max(), None, None, None],
         Row::Meta(_) | Row::Spec(_) | Row::Block(_) => [None; 4],
     };

@@ -9,6 +9,7 @@ pub mod login;
 pub mod logs;
 pub mod overview;
 pub mod runners;
+pub mod secrets;
 pub mod submit;
 pub mod sync;
 pub mod tokens;

@@ -10,7 +10,7 @@ use dsg_schemas::ids::JobId;
 use dsg_schemas::spec::{self, Plan, Sources};
 use http::StatusCode;
 
-use super::{acts, images};
+use super::{acts, images, secrets};
 use crate::app::{App, Shared};
 use crate::auth::Caller;
 use crate::blobs::BlobStore;
@@ -128,11 +128,13 @@ async fn store_table(app: &Shared, plan: &Plan) -> Reply<()> {
 }
 
 async fn plan(app: &Shared, submit: Submit) -> Reply<Arc<Plan>> {
-    let blobs = app.blobs.clone();
+    let (blobs, secrets) = (app.blobs.clone(), secrets::names(app).await?);
     let work = move || {
         let Submit { spec, set, uploads, request: _ } = submit;
         let read = |path: &str| content(&blobs, &uploads, path);
-        spec::check(&spec, &set, &Sources { uploads: &uploads, read: &read }).map(Arc::new).map_err(Failure::spec)
+        spec::check(&spec, &set, &Sources { uploads: &uploads, read: &read, secrets: Some(&secrets) })
+            .map(Arc::new)
+            .map_err(Failure::spec)
     };
     let plan = app.blocking("check a job file", work).await?;
     images::pinned(app, plan).await

@@ -102,13 +102,14 @@ async fn begin(
     // Nobody listens, as when the server stops.
     let outbox = Outbox { gather: mpsc::unbounded_channel().0, logs: mpsc::unbounded_channel().0 };
     let (doors, banners) = (Arc::new(Doors::default()), Arc::new(Banners::default()));
-    let settings = Settings { half_life_ms: 0, lease_ms: LEASE_MS };
+    let settings = Settings { half_life_ms: 0, lease_ms: LEASE_MS, secret_key: String::new() };
     let (engine, _, thread) =
         start(store.clone(), |_| Clock::by_hand(now), doors, banners, outbox, settings).expect("started");
     let text = "name: n\nimage: i\ncommand: [c]\nchunks: {count: 1000}\nresources: {cpus: 1}\n";
     let read = |_: &str| Err(std::io::ErrorKind::NotFound.into());
     let plan =
-        spec::check(text, &Default::default(), &Sources { uploads: &Default::default(), read: &read }).expect("a plan");
+        spec::check(text, &Default::default(), &Sources { uploads: &Default::default(), read: &read, secrets: None })
+            .expect("a plan");
     let job = convert::submission(&plan.job, plan.chunks, "mara".into(), None, plan.to_bytes().into());
     let Ok(Answer::Job { job, .. }) = engine.apply(Event::Submit(Box::new(job))).await else { panic!("a job") };
     (engine, thread, store, job)

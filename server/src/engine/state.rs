@@ -25,7 +25,7 @@ impl State {
         store.read(|rows| Ok((rows.live_rows()?, rows.auth()?)))
     }
 
-    pub fn new((rows, auth): Stored, now_ms: u64, settings: Settings) -> Result<State, StartError> {
+    pub fn new((rows, auth): Stored, now_ms: u64, settings: &Settings) -> Result<State, StartError> {
         let mut book = Book::load(auth)?;
         book.follow(rows.iter().map(|(key, row)| (key, Some(row))));
         let mut open_jobs = BTreeMap::new();
@@ -33,9 +33,10 @@ impl State {
             follow_job(&mut open_jobs, *key, Some(row));
         }
         let mut grid = Grid::load(now_ms, rows).map_err(|error| StartError::Rows(error.to_string()))?;
-        let Settings { half_life_ms, lease_ms } = settings;
-        grid.set_half_life(half_life_ms);
-        grid.set_lease(lease_ms);
+        let Settings { half_life_ms, lease_ms, secret_key } = settings;
+        grid.set_half_life(*half_life_ms);
+        grid.set_lease(*lease_ms);
+        grid.set_secret_key(secret_key.clone());
         Ok(State { grid, book, open_jobs })
     }
 }

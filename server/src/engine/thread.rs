@@ -55,11 +55,13 @@ pub enum StartError {
 }
 
 /// What the grid is told each time its rows are loaded.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Settings {
     /// Of what owners used.
     pub half_life_ms: u64,
     pub lease_ms: u64,
+    /// Names the key with which secrets are sealed.
+    pub secret_key: String,
 }
 
 /// Loads the rows, starts the clock where they end at the earliest, and starts the thread.
@@ -76,7 +78,7 @@ pub fn start(
     let (work, works) = watch::channel(0);
     let stored = State::read(&store)?;
     let clock = clock(latest_ms(stored.0.iter().map(|(_, row)| row)));
-    let state = State::new(stored, clock.now_ms(), settings)?;
+    let state = State::new(stored, clock.now_ms(), &settings)?;
     let mut thread = Thread {
         store,
         clock,
@@ -422,7 +424,7 @@ impl Thread {
             return;
         }
         let stored = self.store.reopen().and_then(|()| State::read(&self.store)).map_err(StartError::from);
-        match stored.and_then(|stored| State::new(stored, self.clock.now_ms(), self.settings)) {
+        match stored.and_then(|stored| State::new(stored, self.clock.now_ms(), &self.settings)) {
             Ok(mut state) => {
                 state.grid.stop_starts(self.no_starts.clone());
                 self.state = Some(state);

@@ -1,16 +1,18 @@
 //! The table. A route that is not here does not exist.
 use dsg_schemas::api::{
     Act, Acted, BlobHave, Checked, ChunkDetail, ChunkView, CreateToken, CreatedToken, EditJob, Edited, Explanation,
-    ImageView, JobDetail, JobView, LogPage, LoginLink, Overview, OwnerView, Page, QueueEntry, Role, RunnerView, Submit,
-    Submitted, TokenView, Whoami,
+    ImageView, JobDetail, JobView, LogPage, LoginLink, Overview, OwnerView, Page, QueueEntry, Role, RunnerView,
+    SecretView, Submit, Submitted, TokenView, Whoami,
 };
 use dsg_schemas::limits;
 use dsg_schemas::wire::log::LogAnswer;
-use dsg_schemas::wire::{HelloAnswer, HelloRequest, JoinAnswer, JoinRequest, SyncAnswer, SyncRequest};
+use dsg_schemas::wire::{HelloAnswer, HelloRequest, JoinAnswer, JoinRequest, SecretValues, SyncAnswer, SyncRequest};
 use http::Method;
 
 use super::Route;
-use crate::api::{acts, blobs, chunks, events, images, jobs, login, logs, overview, runners, submit, sync, tokens};
+use crate::api::{
+    acts, blobs, chunks, events, images, jobs, login, logs, overview, runners, secrets, submit, sync, tokens,
+};
 use crate::gather::manifest;
 use crate::pages;
 use crate::web::Access;
@@ -119,6 +121,13 @@ fn doing() -> Vec<Route> {
             .answers::<Page<TokenView>>(),
         post("/api/v1/tokens", ADMIN, "Make a token", tokens::create).takes::<CreateToken>().answers::<CreatedToken>(),
         Route::new(Method::DELETE, "/api/v1/tokens/{id}", ADMIN, "Revoke a token", tokens::revoke),
+        get("/api/v1/secrets", ADMIN, "Secrets by their names; nobody is told a value", secrets::list)
+            .answers::<Vec<SecretView>>(),
+        Route::new(Method::PUT, "/api/v1/secrets/{name}", ADMIN, "Set a secret; the body is its value", secrets::set)
+            .up_to(4 * limits::SECRET_BYTES_MOST)
+            .answers::<Acted>(),
+        Route::new(Method::DELETE, "/api/v1/secrets/{name}", ADMIN, "Remove a secret", secrets::remove)
+            .answers::<Acted>(),
     ]
 }
 
@@ -154,6 +163,13 @@ fn bytes() -> Vec<Route> {
         Route::new(Method::PATCH, "/api/v1/attempts/{attempt}/log", Access::Runner, "Append to a log", logs::append)
             .up_to(2 * limits::LOG_BATCH_BYTES)
             .answers::<LogAnswer>(),
+        post(
+            "/api/v1/attempts/{attempt}/secrets",
+            Access::Runner,
+            "The secrets of an attempt, for the runner that holds it",
+            secrets::deliver,
+        )
+        .answers::<SecretValues>(),
         get("/api/v1/blobs/sha256/{hash}", reader, "A blob, with ranges; also as HEAD", blobs::get)
             .query(&["name"])
             .sends("application/octet-stream"),

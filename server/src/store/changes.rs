@@ -11,8 +11,8 @@ use redb::{Database, Durability};
 use super::redo::Record;
 use super::steps::{Steps, apply};
 use super::tables::{
-    ATTEMPTS, AUTH, BLOCKS, CHUNKS, JOBS, META, META_COUNTERS, META_IMAGES, META_OWNERS, RUNNERS, Reached, SPECS,
-    encode,
+    ATTEMPTS, AUTH, BLOCKS, CHUNKS, JOBS, META, META_COUNTERS, META_IMAGES, META_OWNERS, META_SECRETS, RUNNERS,
+    Reached, SPECS, encode,
 };
 use super::trouble::Trouble;
 use super::{Store, StoreError};
@@ -53,6 +53,7 @@ impl Changes {
                 Key::Meta => steps.put_by(META, &META_COUNTERS, row, encode),
                 Key::Owners => steps.put_by(META, &META_OWNERS, row, encode),
                 Key::Images => steps.put_by(META, &META_IMAGES, row, encode),
+                Key::Secrets => steps.put_by(META, &META_SECRETS, row, encode),
                 Key::Job(job) => steps.put_by(JOBS, &job.0, row, encode),
                 Key::Spec(job) => steps.put_by(SPECS, &job.0, row, encode),
                 Key::Block(job, stage, block) => steps.put_by(BLOCKS, &(job.0, stage, block), row, encode),

@@ -116,6 +116,12 @@ fn shown_row(table: &str, payload: &[u8]) -> String {
             if let Some(hash) = row.get_mut("credential_sha256") {
                 *hash = hash.as_str().map(masked).into();
             }
+            // Of secrets the rows are maps of what is sealed.
+            for secret in row.as_object_mut().into_iter().flat_map(|row| row.values_mut()) {
+                if let Some(sealed) = secret.get_mut("sealed") {
+                    *sealed = "…".into();
+                }
+            }
             row.to_string()
         }
         Err(_) => json!(String::from_utf8_lossy(payload)).to_string(),

@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 use super::checked::{Checked, Payload};
 use super::tables::{
     ATTEMPTS, AUTH, BLOCKS, CHUNKS, Definition, JOBS, META, META_COUNTERS, META_GRID, META_IMAGES, META_OWNERS,
-    RUNNERS, SPECS, Triple, decode,
+    META_SECRETS, RUNNERS, SPECS, Triple, decode,
 };
 use super::{Store, StoreError};
 
@@ -156,7 +156,12 @@ impl Reader<'_> {
     /// What the core is loaded from: counters, all runners and jobs, and of the jobs that have not ended what is not through.
     pub fn live_rows(&self) -> Result<Vec<(Key, Row)>, StoreError> {
         let mut rows = Vec::new();
-        for (key, name) in [(Key::Meta, META_COUNTERS), (Key::Owners, META_OWNERS), (Key::Images, META_IMAGES)] {
+        for (key, name) in [
+            (Key::Meta, META_COUNTERS),
+            (Key::Owners, META_OWNERS),
+            (Key::Images, META_IMAGES),
+            (Key::Secrets, META_SECRETS),
+        ] {
             let Some(bytes) = self.get(&self.table(META)?, name)? else { continue };
             rows.push((key, row(key, bytes.bytes())?));
         }

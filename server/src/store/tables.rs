@@ -30,6 +30,8 @@ pub const META_COUNTERS: &str = "counters";
 pub const META_OWNERS: &str = "owners";
 /// Images that people brought.
 pub const META_IMAGES: &str = "images";
+/// Secrets, sealed.
+pub const META_SECRETS: &str = "secrets";
 /// Names this grid, made at its first start.
 pub const META_GRID: &str = "grid";
 /// How many commits there were, as [`Reached`].
@@ -67,6 +69,7 @@ pub fn encode(into: &mut Vec<u8>, row: &Row) -> Result<(), serde_json::Error> {
         Row::Meta(row) => serde_json::to_writer(into, row),
         Row::Owners(rows) => serde_json::to_writer(into, rows),
         Row::Images(rows) => serde_json::to_writer(into, rows),
+        Row::Secrets(rows) => serde_json::to_writer(into, rows),
         Row::Job(row) => serde_json::to_writer(into, row),
         Row::Chunk(row) => serde_json::to_writer(into, row),
         Row::Attempt(row) => serde_json::to_writer(into, row),
@@ -84,6 +87,7 @@ pub fn decode(key: Key, bytes: &[u8]) -> Result<Row, serde_json::Error> {
         Key::Meta => Row::Meta(serde_json::from_slice(bytes)?),
         Key::Owners => Row::Owners(serde_json::from_slice(bytes)?),
         Key::Images => Row::Images(serde_json::from_slice(bytes)?),
+        Key::Secrets => Row::Secrets(serde_json::from_slice(bytes)?),
         Key::Job(_) => Row::Job(serde_json::from_slice(bytes)?),
         Key::Spec(_) => Row::Spec(bytes.into()),
         Key::Block(..) => Row::Block(bytes.into()),

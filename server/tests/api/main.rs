@@ -10,6 +10,7 @@ mod outputs;
 mod problems;
 mod restart;
 mod retention;
+mod secrets;
 mod sweep;
 mod tls;
 mod watermark;

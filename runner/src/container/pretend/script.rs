@@ -23,7 +23,7 @@ pub(super) struct Script {
     pub line_bytes: usize,
     /// `every_ms=N`: a line every so often, in place of all at once.
     pub every_ms: u64,
-    /// On stdout, at once and first: what the self-test's program says, no word of a command.
+    /// On stdout, at once and first: what the self-test's program says, or `cat=PATH`: a file that is bound there.
     pub says: String,
     /// `write=PATH=TEXT`: a file in the container.
     pub files: BTreeMap<String, String>,
@@ -62,6 +62,12 @@ impl Script {
                 "deaf" => script.deaf = value == "true",
                 "bad_command" => script.bad_command = value == "true",
                 "cut_attach" => script.cut_attach = value == "true",
+                "cat" => {
+                    let host = plan.binds.iter().find(|bind| bind.container == value).map(|bind| &bind.host);
+                    let text = host.and_then(|host| std::fs::read_to_string(host).ok());
+                    script.says.push_str(&text.unwrap_or_else(|| format!("{value} is not there")));
+                    script.says.push('\n');
+                }
                 "write" => {
                     if let Some((path, text)) = value.split_once('=') {
                         script.files.insert(path.to_owned(), text.to_owned());

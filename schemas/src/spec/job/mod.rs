@@ -103,6 +103,10 @@ pub struct Job {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 100))]
     pub devices: Vec<String>,
+    /// Secrets that the server keeps, by their names: the container finds each as a file.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    pub secrets: Vec<Secret>,
     /// Files that the container leaves, to be kept.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 1000))]
@@ -272,6 +276,23 @@ pub struct Mount {
     /// Whether the container writes there. Then it runs only where the owner allows that.
     #[serde(default)]
     pub write: bool,
+}
+
+/// A secret that the server keeps, as a file in memory that only this container sees. Its value stands nowhere in the job.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Secret {
+    /// As in `dsg secret set NAME`.
+    pub name: String,
+    /// Absolute path in the container; `/run/secrets/NAME` if left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<String>,
+}
+
+impl Secret {
+    pub fn path(&self) -> String {
+        self.file.clone().unwrap_or_else(|| format!("/run/secrets/{}", self.name))
+    }
 }
 
 /// A file that the container leaves.

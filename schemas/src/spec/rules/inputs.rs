@@ -6,7 +6,7 @@ use crate::spec::expand::FILES;
 use crate::spec::job::Job;
 use crate::spec::problem::{Found, Report, Rule, did_you_mean};
 
-use super::{gather, mounts, paths};
+use super::{gather, mounts, paths, secrets};
 
 /// `upload:data/` and `upload:data/a.csv` as what they want.
 pub fn upload(from: &str) -> Option<Wanted> {
@@ -107,5 +107,6 @@ pub fn check(job: &Job, uploads: Option<&Uploads>, report: &mut Report) {
             None => taken.push((format!("input `{}`", input.name), input.path.clone())),
         }
     }
+    secrets::check(job, &mut taken, report);
     mounts::check(job, taken, report);
 }

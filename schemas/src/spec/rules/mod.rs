@@ -10,12 +10,14 @@ mod outputs;
 mod paths;
 mod references;
 mod retry;
+mod secrets;
 mod timeouts;
 
 pub use inputs::{upload, uploads_of};
 pub use names::is_name;
 pub use paths::has_wildcard;
 pub use references::{alone, references};
+pub use secrets::known as known_secrets;
 
 use super::job::{Job, Resources, Retry, RetryRule};
 use super::problem::{Found, Report, Rule};

@@ -24,6 +24,13 @@ pub fn check(job: &Job, report: &mut Report) {
     let devices: Vec<(String, &str)> =
         job.devices.iter().enumerate().map(|(at, name)| (format!("/devices/{at}"), name.as_str())).collect();
     unique("device", &devices, report);
+    let secrets: Vec<(String, &str)> = job
+        .secrets
+        .iter()
+        .enumerate()
+        .map(|(at, secret)| (format!("/secrets/{at}/name"), secret.name.as_str()))
+        .collect();
+    unique("secret", &secrets, report);
 }
 
 /// A name that has the right form, and differs from the others even as an environment variable.

@@ -9,6 +9,7 @@ mod image;
 mod limit;
 mod retry;
 mod runners;
+mod secret;
 
 use dsg_schemas::api::{Act as PersonsAct, Acted};
 
@@ -22,6 +23,8 @@ impl Grid {
             Act::Edit(edit) => return self.edit(now, edit),
             Act::Gathered { job, turn, result } => return Ok(self.gathered(now, job, turn, result)),
             Act::Expire(expire) => return self.expire(now, expire),
+            Act::SetSecret { who, name, sealed } => return self.set_secret(now, who, name, sealed),
+            Act::RemoveSecret { name } => return self.remove_secret(&name),
             Act::Person { who, act } => (who, act),
         };
         match act {

@@ -65,6 +65,9 @@ impl Grid {
             let seconds = (at - now).div_ceil(1000);
             return Some(format!("rests {seconds} s more before its {retry} retry (after {})", row.outcome()));
         }
+        if let Some(lacks) = self.lacks_secret(stage.needs_of(chunk.index)) {
+            return Some(format!("waits for {lacks}"));
+        }
         let gate = job.gate(chunk.stage);
         if chunk.index >= gate {
             let canary = if gate == 1 { "first chunk".to_owned() } else { format!("first {gate} chunks") };

@@ -31,7 +31,7 @@ impl Disk {
             _ => true,
         };
         let wanted = self.rows.iter().filter(|(key, row)| match key {
-            Key::Meta | Key::Owners | Key::Images | Key::Job(_) | Key::Runner(_) => true,
+            Key::Meta | Key::Owners | Key::Images | Key::Secrets | Key::Job(_) | Key::Runner(_) => true,
             Key::Spec(_) => false,
             Key::Block(..) | Key::Attempt(_) => job_of(key, row).is_some_and(|job| !ended(job)),
             Key::Chunk(id) => !ended(id.job) && (id.stage == GATHER || !self.is_through(*id)),
@@ -60,7 +60,13 @@ impl Disk {
             let is_wanted = match key {
                 Key::Job(_) | Key::Block(..) => true,
                 Key::Chunk(id) => id.stage == GATHER,
-                Key::Meta | Key::Owners | Key::Images | Key::Spec(_) | Key::Attempt(_) | Key::Runner(_) => false,
+                Key::Meta
+                | Key::Owners
+                | Key::Images
+                | Key::Secrets
+                | Key::Spec(_)
+                | Key::Attempt(_)
+                | Key::Runner(_) => false,
             };
             is_wanted && job_of(key, row) == Some(job)
         });
@@ -97,6 +103,6 @@ pub fn job_of(key: &Key, row: &Row) -> Option<JobId> {
         (Key::Job(job) | Key::Spec(job) | Key::Block(job, _, _), _) => Some(*job),
         (Key::Chunk(chunk), _) => Some(chunk.job),
         (Key::Attempt(_), Row::Attempt(row)) => Some(row.chunk.job),
-        (Key::Meta | Key::Owners | Key::Images | Key::Runner(_) | Key::Attempt(_), _) => None,
+        (Key::Meta | Key::Owners | Key::Images | Key::Secrets | Key::Runner(_) | Key::Attempt(_), _) => None,
     }
 }

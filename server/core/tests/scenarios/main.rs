@@ -19,6 +19,8 @@
 //! | `pause ada`, `evict ada`, `resume ada` | acts of mara, too |
 //! | `limit 1 4`, `limit 1 none`, `limit owner=mara cpus=2` | of a job's chunks at once, of what an owner's chunks reserve at once |
 //! | `push dsg/x:1 aaaa`, `unpush dsg/x:1` | mara brings or removes an image; `images` shows them |
+//! | `key k1`, `seal token k1 [size=9B]`, `unseal token` | the shell has this key; mara sets or removes a secret |
+//! | `secrets 3 ada` | ada asks for the secrets of attempt 3 |
 //! | `edit 1 chunks=9 memory=2GiB [other] [again]` | mara replaces the job file; `other`: the chunks do something else |
 //! | `gathered 1 a.csv`, `gathered 1 problem=why` | the server's own steps are done |
 //! | `expire 1 logs`, `expire 1 outputs`, `expire 1 job` | a rule takes them; `none`: there were none; `stale`: it saw another end |

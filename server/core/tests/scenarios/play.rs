@@ -2,7 +2,8 @@
 use std::collections::BTreeMap;
 
 use dsg_core::{
-    Act, Answer, Edit, Event, Expire, Expired, GatherTurn, Grown, Join, Key, Millis, Orders, Refusal, Report, Row, Sync,
+    Act, Answer, Edit, Event, Expire, Expired, GatherTurn, Grown, Join, Key, Millis, Orders, Refusal, Report, Row,
+    Sealed, Sync,
 };
 use dsg_schemas::api::{Act as PersonsAct, Retries};
 use dsg_schemas::ids::{AttemptId, ChunkId, JobId, RunnerId, SessionId};
@@ -135,6 +136,16 @@ impl Play {
                 size: 1,
             }),
             "unpush" => self.person(PersonsAct::RemoveImage { name: first.to_owned() }),
+            "key" => self.shell.grid.set_secret_key(first.to_owned()),
+            "seal" => {
+                let sealed = Sealed {
+                    key: words.0.get(1).copied().unwrap_or("k1").to_owned(),
+                    sealed: "sealed".into(),
+                    size: words.bytes("size", "9B"),
+                };
+                self.admin(Act::SetSecret { who: "mara".to_owned(), name: first.to_owned(), sealed });
+            }
+            "unseal" => self.admin(Act::RemoveSecret { name: first.to_owned() }),
             "limit" => self.limit(first, &words),
             "edit" => self.edit(job(), &words),
             "drain" | "undrain" | "pause" | "evict" | "resume" | "remove" => {
@@ -170,6 +181,15 @@ impl Play {
                     format!("{name} is {} by {}", row.sha256, row.by)
                 };
                 self.shell.grid.images().iter().map(row).collect()
+            }
+            "secrets" => {
+                let (attempt, runner) =
+                    (first.parse().expect("an attempt"), words.0.get(1).copied().unwrap_or_default());
+                let runner = self.fake(runner).id;
+                match self.shell.grid.secrets_of(AttemptId(attempt), runner) {
+                    Ok(found) => vec![format!("{:?}", found.into_keys().collect::<Vec<_>>())],
+                    Err(refusal) => vec![format!("refused: {refusal}")],
+                }
             }
             "runners" => show::runners(&self.shell.grid, self.now),
             "attempt" => show::attempt(&self.shell.disk, &self.shell.grid, first.parse().expect("an attempt")),
@@ -295,7 +315,11 @@ impl Play {
     }
 
     fn person(&mut self, act: PersonsAct) {
-        let answer = self.apply(Event::Act(Act::Person { who: "mara".to_owned(), act }));
+        self.admin(Act::Person { who: "mara".to_owned(), act });
+    }
+
+    fn admin(&mut self, act: Act) {
+        let answer = self.apply(Event::Act(act));
         self.acted(answer);
     }
 

@@ -26,7 +26,7 @@ impl<'a> Words<'a> {
     pub fn list(&self, key: &str) -> Vec<String> {
         self.get(key).map(|text| text.split(',').map(str::to_owned).collect()).unwrap_or_default()
     }
-    fn bytes(&self, key: &str, default: &str) -> u64 {
+    pub fn bytes(&self, key: &str, default: &str) -> u64 {
         self.get(key).unwrap_or(default).parse::<Bytes>().expect("a size").0
     }
     fn labels(&self, key: &str) -> BTreeMap<String, String> {
@@ -101,6 +101,7 @@ fn rules(words: &Words) -> Policy {
         (need.name, MountRule { write: need.write })
     };
     Policy {
+        secrets: words.has("allow.no_secrets").then_some(false),
         images: given("allow.images"),
         networks: given("allow.networks"),
         mounts: words.list("has.mounts").iter().map(rule).collect(),
@@ -151,6 +152,7 @@ pub fn policy(words: &Words) -> StagePolicy {
             mounts: words.list("mounts").iter().map(|text| mount_need(text)).collect(),
             devices: words.list("devices"),
             run_ms: words.duration("run_timeout"),
+            secrets: words.list("secrets"),
         },
         constraints: Constraints {
             require: placement(words, "require"),

@@ -133,6 +133,8 @@ fn command(fakes: &mut BTreeMap<RunnerId, Fake>, disk: &Disk, event: &Event) -> 
             let stale = disk.job(*job).is_some_and(|row| row.ended_ms != Some(*ended_ms));
             format!("expire {job} {what}{}", if stale { " stale" } else { "" })
         }
+        Event::Act(Act::SetSecret { name, sealed, .. }) => format!("seal {name} {} size={}B", sealed.key, sealed.size),
+        Event::Act(Act::RemoveSecret { name }) => format!("unseal {name}"),
         Event::Act(Act::Person { act, .. }) => match act {
             PersonsAct::Cancel { job } => format!("cancel {job}"),
             PersonsAct::Hold { job } => format!("hold {job}"),
