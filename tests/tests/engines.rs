@@ -11,6 +11,8 @@ mod pushed;
 mod registry;
 #[path = "engines/rotation.rs"]
 mod rotation;
+#[path = "engines/secrets.rs"]
+mod secrets;
 #[path = "engines/service.rs"]
 mod service;
 #[path = "engines/sight.rs"]
@@ -137,6 +139,21 @@ async fn podman_loads_what_was_pushed() -> Result<()> {
     let Some(socket) = engine("PODMAN") else { return Ok(()) };
     let command = std::env::var("DSG_TEST_PODMAN_COMMAND").context("DSG_TEST_PODMAN_COMMAND is not set")?;
     pushed::an_image_goes_without_a_registry(&command, &socket).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn docker_gives_secrets_to_one_container() -> Result<()> {
+    match engine("DOCKER") {
+        Some(socket) => secrets::secrets_are_files_of_one_container(&format!("docker -H {socket}"), &socket).await,
+        None => Ok(()),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn podman_gives_secrets_to_one_container() -> Result<()> {
+    let Some(socket) = engine("PODMAN") else { return Ok(()) };
+    let command = std::env::var("DSG_TEST_PODMAN_COMMAND").context("DSG_TEST_PODMAN_COMMAND is not set")?;
+    secrets::secrets_are_files_of_one_container(&command, &socket).await
 }
 
 #[tokio::test(flavor = "multi_thread")]

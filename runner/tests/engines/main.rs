@@ -396,14 +396,17 @@ async fn the_host_proves_itself(bench: Arc<Bench>) {
 /// Beside whatever else runs on the engine, and without a trace.
 async fn doctor_reports_and_changes_nothing(bench: Arc<Bench>) {
     let state = tempfile::tempdir().expect("dir");
-    let config = Config::new(state.path().join("none"), host());
+    let memory = tempfile::tempdir_in("/dev/shm").expect("a folder in memory");
+    let secrets = memory.path().join("secrets");
+    let config = Config { secrets, ..Config::new(state.path().join("none"), host()) };
     let nonce = format!("doctor-{}", std::process::id());
     let report = examine(&config, Ok(&bench.engine as &dyn Engine), &nonce).await;
     let text = table(&report);
     assert_eq!(report.failures(), 0, "{}: {text}", bench.kind);
     assert!(text.contains(&format!("passed    {} ", bench.kind)), "{text}");
     assert!(!config.state.exists());
-    for name in ["run", "network"] {
+    assert_eq!(std::fs::read_dir(memory.path()).expect("a list").count(), 0);
+    for name in ["run", "network", "secrets"] {
         let name = format!("dsg-selftest-{name}-{nonce}");
         assert_eq!(bench.engine.inspect(&name).await, Ok(State::Gone), "{}: {name}", bench.kind);
     }

@@ -486,3 +486,20 @@ pub fn tokens(kind: Kind) -> Vec<TokenView> {
         vec![token(0, TokenKind::Admin), token(1, TokenKind::Join), token(2, TokenKind::Submitter)]
     }
 }
+
+pub fn secrets(kind: Kind) -> Vec<SecretView> {
+    let secret = |name: &str, locked: Option<&str>| SecretView {
+        name: text(kind, name),
+        set_by: text(kind, "mara"),
+        set_ms: NOW_MS - 90 * MINUTE,
+        locked: locked.map(|why| text(kind, why)),
+    };
+    if kind == Kind::Empty {
+        vec![]
+    } else {
+        vec![
+            secret("site-key", Some("it was sealed with key 0a1b2c3d, which the server does not have")),
+            secret("token", None),
+        ]
+    }
+}

@@ -92,7 +92,15 @@ fn pages() -> Vec<(String, Kind, String)> {
             ("runners", runners::page(frame, &samples::runners(kind), JOIN)),
             ("queue", queue::page(frame, &Page { rows: samples::queue(kind), next: None }, 0, &samples::owners(kind))),
             ("submit", submit::page(frame, &draft, &outcome)),
-            ("tokens", tokens::page(frame, &samples::tokens(kind), (kind != Kind::Empty).then_some(&created))),
+            (
+                "tokens",
+                tokens::page(
+                    frame,
+                    &samples::tokens(kind),
+                    &samples::secrets(kind),
+                    (kind != Kind::Empty).then_some(&created),
+                ),
+            ),
             (
                 "login",
                 login::page(

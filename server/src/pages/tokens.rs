@@ -1,5 +1,5 @@
 //! Tokens: who may come in, and how runners join. For admins.
-use dsg_schemas::api::{CreatedToken, TokenKind, TokenView};
+use dsg_schemas::api::{CreatedToken, SecretView, TokenKind, TokenView};
 use maud::{Markup, html};
 
 use super::frame::{Frame, Here};
@@ -16,7 +16,7 @@ pub const KINDS: [(TokenKind, &str, &str); 5] = [
 ];
 
 /// `created`: the one just made, with its secret, shown this once.
-pub fn page(frame: Frame<'_>, tokens: &[TokenView], created: Option<&CreatedToken>) -> Markup {
+pub fn page(frame: Frame<'_>, tokens: &[TokenView], secrets: &[SecretView], created: Option<&CreatedToken>) -> Markup {
     frame.page(
         Here::Tokens,
         "Tokens",
@@ -42,8 +42,33 @@ pub fn page(frame: Frame<'_>, tokens: &[TokenView], created: Option<&CreatedToke
                     } }
                 }
             }
+            (kept(frame.now_ms, secrets))
         },
     )
+}
+
+/// Names only: values go in by `dsg secret set`, and come out for containers.
+fn kept(now_ms: u64, secrets: &[SecretView]) -> Markup {
+    html! {
+        section #secrets.panel aria-labelledby="secrets-title" {
+            header { h2 #secrets-title { "Secrets" } }
+            @if secrets.is_empty() {
+                div.empty { p { "No secrets. " code { "dsg secret set NAME" } " keeps one for jobs to use." } }
+            } @else {
+                div.scroll { table {
+                    thead { tr { th { "Name" } th { "Set by" } th { "Set" } th { "State" } } }
+                    tbody { @for secret in secrets {
+                        tr data-key={ "secret-" (Shown(&secret.name)) } {
+                            td.name { (Shown(&secret.name)) }
+                            td { (Shown(&shortened(&secret.set_by, 60))) }
+                            td.nowrap { (words::time(now_ms, secret.set_ms)) }
+                            td { @match &secret.locked { Some(why) => (Shown(why)), None => "can be used" } }
+                        }
+                    } }
+                } }
+            }
+        }
+    }
 }
 
 fn row(now_ms: u64, token: &TokenView) -> Markup {

@@ -15,12 +15,16 @@ async fn doctor_looks_beside_a_runner_that_runs() -> Result<()> {
     let desk = Desk::logged_in(&["ada"]).await?;
     let long = desk.submit("long", "run_ms=forever", "chunks: {count: 1}").await?;
     desk.until(&long, "running", 1).await?;
-    let ended = doctor(&desk.lab.path("ada"), &["--pretend", "-o", "json"])?;
+    let memory = tempfile::tempdir_in("/dev/shm")?;
+    let place = memory.path().join("secrets").display().to_string();
+    let ended = doctor(&desk.lab.path("ada"), &["--pretend", "-o", "json", "--secrets-dir", &place])?;
     let said: serde_json::Value = serde_json::from_slice(&ended.stdout)?;
     let checks = said["checks"].as_array().cloned().unwrap_or_default();
     let server = checks.iter().find(|check| check["name"] == "server");
     ensure!(server.is_some_and(|check| check["passed"] == true), "{said}");
     ensure!(ended.status.code() == Some(0), "{ended:?}");
+    ensure!(checks.iter().any(|check| check["name"] == "secrets"), "{said}");
+    ensure!(memory.path().read_dir()?.next().is_none(), "it left something behind");
     // The runner was neither replaced nor disturbed.
     desk.until(&long, "running", 1).await?;
     desk.dsg(&["cancel", &long]).await?.ends_with(0)?;

@@ -11,5 +11,6 @@ mod policies;
 mod results;
 mod retention;
 mod runners;
+mod secrets;
 mod submit;
 mod tokens;

@@ -26,7 +26,10 @@ pub async fn a_runner_in_a_container_runs_jobs(engine: &str, socket: &str) -> Re
     let token: CreatedToken = answer.error_for_status()?.json().await?;
     let state = lab.path("carl");
     std::fs::create_dir(&state)?;
-    let carl = Contained { engine, socket, name: format!("dsg-test-carl-{}", std::process::id()) };
+    let memory = tempfile::tempdir_in("/dev/shm")?;
+    let place = memory.path().join("secrets").display().to_string();
+    std::fs::create_dir(&place)?;
+    let carl = Contained { engine, socket, place, name: format!("dsg-test-carl-{}", std::process::id()) };
     let same = format!("{0}:{0}", state.display());
     carl.run(&same, &["--rm"], &["join", &lab.client.url, "--token", &token.secret, "--name", "carl", "--only"])?;
     carl.run(&same, &["-d", "--name", &carl.name], &["--cpus", "2", "--memory", "1GiB"])?;
@@ -59,6 +62,8 @@ pub async fn a_runner_in_a_container_runs_jobs(engine: &str, socket: &str) -> Re
 struct Contained<'a> {
     engine: &'a str,
     socket: &'a str,
+    /// In memory, for secrets.
+    place: String,
     name: String,
 }
 
@@ -68,10 +73,12 @@ impl Contained<'_> {
         let mount = format!("{socket}:/run/engine.sock");
         let folder = state.rsplit(':').next().unwrap_or_default();
         let place = format!("DSG_RUNNER_STATE={folder}");
+        let (secrets, memory) = (format!("DSG_RUNNER_SECRETS_DIR={}", self.place), format!("{0}:{0}", self.place));
         let host = ["--network", "host", "--pid", "host", "--cgroupns", "host", "-v", "/sys/fs/cgroup:/sys/fs/cgroup"];
         let mut words =
             vec!["run", "-v", &mount, "-v", state, "-e", &place, "-e", "DSG_RUNNER_ENGINE=unix:///run/engine.sock"];
         words.extend(host);
+        words.extend(["-v", &memory, "-e", &secrets]);
         if self.engine.starts_with("podman") {
             // Its own default may be more than the machine of a test may give.
             words.extend(["--ulimit", "nofile=1024:1024", "--ulimit", "nproc=4096:4096"]);

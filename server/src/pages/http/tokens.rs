@@ -7,16 +7,17 @@ use serde::Deserialize;
 use super::super::tokens::{KINDS, page};
 use super::super::url::SafeUrl;
 use super::visit::{Visit, redirect};
-use crate::api::tokens;
+use crate::api::{secrets, tokens};
 use crate::failure::{Failure, Reply};
 use crate::web::{Filled, In};
 
-pub async fn list(visit: Visit) -> Response {
-    drawn(&visit, StatusCode::OK, None)
+pub async fn list(visit: Visit) -> Reply<Response> {
+    drawn(&visit, StatusCode::OK, None).await
 }
 
-fn drawn(visit: &Visit, status: StatusCode, created: Option<&CreatedToken>) -> Response {
-    visit.page_as(status, page(visit.frame(), &tokens::all(&visit.app), created))
+async fn drawn(visit: &Visit, status: StatusCode, created: Option<&CreatedToken>) -> Reply<Response> {
+    let secrets = secrets::all(&visit.app).await?;
+    Ok(visit.page_as(status, page(visit.frame(), &tokens::all(&visit.app), &secrets, created)))
 }
 
 #[derive(Deserialize)]
@@ -34,7 +35,7 @@ pub async fn create(visit: Visit, Filled(wanted): Filled<Wanted>) -> Reply<Respo
     let kind = kind.ok_or_else(|| Failure::bad_request(format!("there is no kind of token {:?}", wanted.kind)))?;
     let (hours, uses) = (number("hours", &wanted.hours)?, number("joins", &wanted.uses)?);
     let created = tokens::created(&visit.app, CreateToken { kind, name: wanted.name, hours, uses }).await?;
-    Ok(drawn(&visit, StatusCode::CREATED, Some(&created)))
+    drawn(&visit, StatusCode::CREATED, Some(&created)).await
 }
 
 /// An empty field says nothing.
