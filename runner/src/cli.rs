@@ -116,7 +116,7 @@ struct Options {
     #[arg(long, env = "DSG_RUNNER_IDLE_TIMEOUT", global = true)]
     idle_timeout: Option<Millis>,
     /// Where secrets lie while their containers run; must be in memory (tmpfs) [default: /run/dsg-runner as root, else
-    /// $XDG_RUNTIME_DIR/dsg-runner].
+    /// $XDG_RUNTIME_DIR/dsg-runner; /dev/shm/dsg-runner-UID where only that is in memory].
     #[arg(long, env = "DSG_RUNNER_SECRETS_DIR", global = true, value_name = "DIR")]
     secrets_dir: Option<PathBuf>,
     /// Speak plain HTTP to a server that is not on this host: everybody on the way can read and change everything.

@@ -57,9 +57,7 @@ impl Place {
             return Err(PlaceError::NotOurs(self.root.clone()));
         }
         fs::set_permissions(&self.root, Permissions::from_mode(0o700)).map_err(fail("close", &self.root))?;
-        let kind = rustix::fs::statfs(&self.root).map_err(|error| fail("look at", &self.root)(error.into()))?.f_type;
-        // Its type differs between machines; the number itself is one of 32 bits.
-        if !IN_MEMORY.contains(&(kind as u32)) {
+        if !in_memory(&self.root) {
             drop(fs::remove_dir(&self.root));
             return Err(PlaceError::OnDisk(self.base.clone()));
         }
@@ -120,14 +118,29 @@ fn remove(path: &Path) {
     }
 }
 
-/// Where they lie unless `--secrets-dir` says otherwise.
+/// Where they lie unless `--secrets-dir` says otherwise. Where that is not in memory, as on hosts without systemd, `/dev/shm` mostly is: what
+/// others prepared there is refused as everywhere.
 pub fn default_base() -> PathBuf {
     let us = rustix::process::geteuid();
-    if us.is_root() {
-        return PathBuf::from("/run/dsg-runner");
+    let usual = if us.is_root() {
+        PathBuf::from("/run")
+    } else {
+        let given = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|path| path.is_absolute());
+        given.unwrap_or_else(|| PathBuf::from(format!("/run/user/{}", us.as_raw())))
+    };
+    first_in_memory(&usual, Path::new("/dev/shm"), us.as_raw())
+}
+
+fn first_in_memory(usual: &Path, shared: &Path, us: u32) -> PathBuf {
+    match (in_memory(usual), in_memory(shared)) {
+        (false, true) => shared.join(format!("dsg-runner-{us}")),
+        _ => usual.join("dsg-runner"),
     }
-    let given = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|path| path.is_absolute());
-    given.unwrap_or_else(|| PathBuf::from(format!("/run/user/{}", us.as_raw()))).join("dsg-runner")
+}
+
+fn in_memory(path: &Path) -> bool {
+    // The type of the field differs between machines; the number itself is one of 32 bits.
+    rustix::fs::statfs(path).is_ok_and(|found| IN_MEMORY.contains(&(found.f_type as u32)))
 }
 
 #[cfg(test)]
@@ -191,5 +204,13 @@ mod tests {
         let elsewhere = in_memory();
         std::os::unix::fs::symlink(elsewhere.path(), linked.join("g-3")).expect("a link");
         assert!(matches!(place(&linked).ready(), Err(PlaceError::NotOurs(_))), "it would lead elsewhere");
+    }
+
+    #[test]
+    fn the_usual_place_is_taken_unless_only_the_other_is_in_memory() {
+        let (memory, disk) = (Path::new("/dev/shm"), Path::new("/proc"));
+        assert_eq!(first_in_memory(memory, memory, 7), Path::new("/dev/shm/dsg-runner"));
+        assert_eq!(first_in_memory(disk, memory, 7), Path::new("/dev/shm/dsg-runner-7"));
+        assert_eq!(first_in_memory(disk, disk, 7), Path::new("/proc/dsg-runner"));
     }
 }

@@ -114,7 +114,7 @@ pub const KEYS: &[Key] = &[
         "secrets-dir",
         "DSG_RUNNER_SECRETS_DIR",
         "path",
-        "`/run/dsg-runner` as root, else `$XDG_RUNTIME_DIR/dsg-runner`",
+        "`/run/dsg-runner` as root, else `$XDG_RUNTIME_DIR/dsg-runner`; `/dev/shm/dsg-runner-UID` where only that is in memory",
         "where secrets lie while their containers run: on a tmpfs, or chunks with secrets are not taken",
     ),
     both(

@@ -58,14 +58,16 @@ async fn the_server_is_told_what_failed_and_what_that_blocks() {
 async fn what_was_repaired_passes_without_a_restart() {
     let gpu = || Gpu { uuid: "GPU-a".to_owned(), ..Gpu::default() };
     for fault in [Fault::ExitCode, Fault::NoBridge, Fault::NoGpu] {
-        let (fake, engine, state) = (Fake::start().await, PretendEngine::new(), tempfile::tempdir().expect("dir"));
+        let (fake, engine, state) =
+            (Fake::start().await, PretendEngine::new(), tempfile::tempdir_in("/dev/shm").expect("dir"));
         engine.set_disk_free(1 << 40);
         engine.plant(fault);
         fake.joined(state.path()).await;
         let facts = Facts { cpus_milli: 8000, memory_bytes: 8 << 30, gpus: vec![gpu()], ..Facts::default() };
         let soon = Duration::from_millis(10);
         let patience = Patience { health: soon, prove: soon, ..Patience::default() };
-        let config = Config { selftest: true, patience, ..Config::new(state.path().to_owned(), facts) };
+        let secrets = state.path().join("secrets");
+        let config = Config { selftest: true, secrets, patience, ..Config::new(state.path().to_owned(), facts) };
         let runner = fake.run_engine(config, std::sync::Arc::new(engine.clone()));
         fake.until("a sync", |state| !state.syncs.is_empty()).await;
         let well = |state: &crate::fake::State| {
