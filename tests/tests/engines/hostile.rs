@@ -1,4 +1,6 @@
 //! Containers that mean no good, or do not know better: they stay within their bounds, and beside them work goes on.
+use std::time::Duration;
+
 use anyhow::{Context, Result, ensure};
 use dsg_schemas::api::{ChunkState, JobState, LogPage};
 use dsg_schemas::reason::EndReason;
@@ -60,6 +62,8 @@ pub async fn what_means_no_good_stays_within_its_bounds(socket: &str) -> Result<
     let page: LogPage = client.get(&format!("/api/v1/attempts/{attempt}/log?limit=1")).await?;
     ensure!(page.stdout_bytes == FLOOD, "{} bytes of one line of {FLOOD}", page.stdout_bytes);
 
+    // The silence is longer than anything here is waited for.
+    tokio::time::sleep(Duration::from_secs(40)).await;
     let speaks = client.eventually("what is silent speaks", |client| async move {
         let chunk = client.chunk_at(silent, 0).await?;
         Ok((stdout(&client, &chunk).await? == b"spoke\n").then_some(()))
