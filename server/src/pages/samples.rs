@@ -1,4 +1,4 @@
-//! Views to draw in tests: nothing, a usual day, a lot, and malice.
+//! Views to draw in tests: nothing, a usual day, a lot, and malice. Long because every view of every page is here, each written once.
 use std::collections::BTreeMap;
 
 use dsg_schemas::api::*;

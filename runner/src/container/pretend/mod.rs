@@ -1,6 +1,6 @@
 //! A container engine that runs nothing: what would happen is written in the command. It serves tests, benchmarks of the grid
 //! itself, and demonstrations on a machine without an engine. Containers live as long as this value, so that a runner's second
-//! life can find those of its first.
+//! life can find those of its first. Long because the whole trait of an engine is answered here; what is behind an answer has files of its own.
 //!
 //! `command: [pretend, run_ms=20, exit=3, lines=5]`; see `Script` for all words. Anything else succeeds at once.
 mod fault;
