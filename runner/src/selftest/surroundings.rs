@@ -1,4 +1,5 @@
 //! What is looked at without a container: the engine, the disk, the owner's mounts, the server and its clock.
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use dsg_schemas::wire::{Check, EngineFacts, Work};
@@ -26,38 +27,49 @@ pub fn disk(low: Option<&str>) -> Check {
     }
 }
 
-/// `shown`: with the folders themselves, which are no business of the server's.
+/// `shown`: with the folders and devices themselves, which are no business of the server's.
 pub fn mounts(policy: &LocalPolicy, shown: bool) -> Vec<Check> {
-    let repair = "make the folder or mount what it lies on, or take it out of runner.toml; then start the runner again";
+    let folder = Named {
+        what: "its folder",
+        shown,
+        repair: "make the folder or mount what it lies on, or take it out of runner.toml; then start the runner again",
+    };
+    let mount = |name: &String, found| folder.check(format!("mount {name}"), Work::Mount(name.clone()), found);
+    let device = Named {
+        what: "it",
+        shown,
+        repair: "load the driver that makes the device, or take it out of runner.toml; then start the runner again",
+    };
+    let of_device = |name: &String, found| device.check(format!("device {name}"), Work::Device(name.clone()), found);
     let mut checks = Vec::new();
-    for (name, folder) in &policy.absent {
-        let what = if shown { folder.path.display().to_string() } else { "its folder".to_owned() };
-        let note = format!("{what} is not there");
-        checks.push(failed(&format!("mount {name}"), Work::Mount(name.clone()), note, repair));
-    }
-    for (name, mount) in &policy.mounts {
-        let title = format!("mount {name}");
-        checks.push(match mount.now() {
-            Ok(folder) if shown => passed(&title, folder.display().to_string()),
-            Ok(_) => passed(&title, "its folder is there"),
-            Err(why) => failed(&title, Work::Mount(name.clone()), why, repair),
-        });
-    }
-    let repair = "load the driver that makes the device, or take it out of runner.toml; then start the runner again";
-    for (name, path) in &policy.absent_devices {
-        let what = if shown { path.display().to_string() } else { "it".to_owned() };
-        let note = format!("{what} is not there");
-        checks.push(failed(&format!("device {name}"), Work::Device(name.clone()), note, repair));
-    }
-    for (name, device) in &policy.devices {
-        let title = format!("device {name}");
-        checks.push(match device.now() {
-            Ok(path) if shown => passed(&title, path.display().to_string()),
-            Ok(_) => passed(&title, "it is there"),
-            Err(why) => failed(&title, Work::Device(name.clone()), why, repair),
-        });
-    }
+    checks.extend(policy.absent.iter().map(|(name, absent)| mount(name, Err(folder.absent(&absent.path)))));
+    checks.extend(policy.mounts.iter().map(|(name, present)| mount(name, present.now())));
+    checks.extend(policy.absent_devices.iter().map(|(name, path)| of_device(name, Err(device.absent(path)))));
+    checks.extend(policy.devices.iter().map(|(name, present)| of_device(name, present.now().map(Path::to_owned))));
     checks
+}
+
+/// What the owner gave a name to in the policy.
+struct Named {
+    /// In place of its path, where that is not shown.
+    what: &'static str,
+    shown: bool,
+    repair: &'static str,
+}
+
+impl Named {
+    fn absent(&self, path: &Path) -> String {
+        let what = if self.shown { path.display().to_string() } else { self.what.to_owned() };
+        format!("{what} is not there")
+    }
+
+    fn check(&self, title: String, work: Work, found: Result<PathBuf, String>) -> Check {
+        match found {
+            Ok(path) if self.shown => passed(&title, path.display().to_string()),
+            Ok(_) => passed(&title, format!("{} is there", self.what)),
+            Err(why) => failed(&title, work, why, self.repair),
+        }
+    }
 }
 
 /// Asks the server something that changes nothing there. The second is about the clocks, where it answered.
