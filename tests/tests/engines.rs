@@ -63,52 +63,32 @@ async fn stdout(client: &Client, chunk: &ChunkDetail) -> Result<Vec<u8>> {
     client.log(attempt.id, "stdout").await
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn docker_runs_the_suite() -> Result<()> {
-    match engine("DOCKER") {
-        Some(socket) => suite(&socket).await,
-        None => Ok(()),
-    }
+/// Tests that need no more than the socket, on both engines.
+macro_rules! on_both {
+    ($($docker:ident, $podman:ident: $test:path;)*) => { $(
+        #[tokio::test(flavor = "multi_thread")]
+        async fn $docker() -> Result<()> {
+            match engine("DOCKER") {
+                Some(socket) => $test(&socket).await,
+                None => Ok(()),
+            }
+        }
+
+        #[tokio::test(flavor = "multi_thread")]
+        async fn $podman() -> Result<()> {
+            match engine("PODMAN") {
+                Some(socket) => $test(&socket).await,
+                None => Ok(()),
+            }
+        }
+    )* };
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn podman_runs_the_suite() -> Result<()> {
-    match engine("PODMAN") {
-        Some(socket) => suite(&socket).await,
-        None => Ok(()),
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn docker_survives_crashes() -> Result<()> {
-    match engine("DOCKER") {
-        Some(socket) => crashes(&socket).await,
-        None => Ok(()),
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn podman_survives_crashes() -> Result<()> {
-    match engine("PODMAN") {
-        Some(socket) => crashes(&socket).await,
-        None => Ok(()),
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn docker_containers_live_through_an_upgrade() -> Result<()> {
-    match engine("DOCKER") {
-        Some(socket) => upgrade::containers_live_through_an_upgrade(&socket).await,
-        None => Ok(()),
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn podman_containers_live_through_an_upgrade() -> Result<()> {
-    match engine("PODMAN") {
-        Some(socket) => upgrade::containers_live_through_an_upgrade(&socket).await,
-        None => Ok(()),
-    }
+on_both! {
+    docker_runs_the_suite, podman_runs_the_suite: suite;
+    docker_survives_crashes, podman_survives_crashes: crashes;
+    docker_containers_live_through_an_upgrade, podman_containers_live_through_an_upgrade: upgrade::containers_live_through_an_upgrade;
+    docker_bounds_what_means_no_good, podman_bounds_what_means_no_good: hostile::what_means_no_good_stays_within_its_bounds;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -168,22 +148,6 @@ async fn docker_pulls_from_a_registry() -> Result<()> {
 async fn podman_pulls_from_a_registry() -> Result<()> {
     match engine("PODMAN") {
         Some(_) => registry::podman_pulls().await,
-        None => Ok(()),
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn docker_bounds_what_means_no_good() -> Result<()> {
-    match engine("DOCKER") {
-        Some(socket) => hostile::what_means_no_good_stays_within_its_bounds(&socket).await,
-        None => Ok(()),
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn podman_bounds_what_means_no_good() -> Result<()> {
-    match engine("PODMAN") {
-        Some(socket) => hostile::what_means_no_good_stays_within_its_bounds(&socket).await,
         None => Ok(()),
     }
 }
