@@ -133,7 +133,14 @@ impl Watch<'_> {
                     drop(self.shared.progress.send((self.attempt, phase)));
                     continue;
                 }
-                Happened::StreamEnded => self.pieces = None,
+                Happened::StreamEnded => {
+                    self.pieces = None;
+                    if waiting.is_some() {
+                        // The end of a container follows that of its output by a moment, and a look meanwhile has to wait for it, too.
+                        memory.next_look = memory.next_look.min(Instant::now() + self.shared.patience.retry);
+                        continue;
+                    }
+                }
                 Happened::WaitEnded => waiting = None,
                 Happened::Stopped(result) => {
                     stopping = None;

@@ -24,9 +24,12 @@ use crate::lab::Lab;
 const CONTAINERS: usize = 20;
 const AT_ONCE: [usize; 3] = [1, 2, 4];
 
-/// Prints `container_overhead_ratio_c1` and so on, for so many at once: alternating rounds, the grid's time over the engine's own.
-pub async fn overhead(socket: &str) -> Result<()> {
-    for at_once in AT_ONCE {
+/// Prints `container_overhead_ratio_c1` and so on, for so many at once: alternating rounds, the grid's time over the engine's own. Words
+/// like `c4` choose among them.
+pub async fn overhead(socket: &str, only: &[String]) -> Result<()> {
+    let name = |at_once: usize| format!("c{at_once}");
+    let chosen = AT_ONCE.into_iter().filter(|at_once| only.contains(&name(*at_once))).collect::<Vec<_>>();
+    for at_once in if chosen.is_empty() { AT_ONCE.to_vec() } else { chosen } {
         overhead_at(socket, at_once).await?;
     }
     Ok(())

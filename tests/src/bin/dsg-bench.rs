@@ -51,7 +51,7 @@ async fn main() -> Result<()> {
                 flood::of_containers(&socket).await?;
             }
             if wanted("containers") {
-                containers::overhead(&socket).await?;
+                containers::overhead(&socket, &only).await?;
             }
         }
         Ok(_) => {}

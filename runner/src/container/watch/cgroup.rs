@@ -67,6 +67,13 @@ fn path_in(lines: &str, id: &str, is_v1: bool) -> Option<String> {
 }
 
 impl Cgroup {
+    /// The folder where it was made.
+    pub(super) fn place(&self) -> Option<&Path> {
+        match self {
+            Cgroup::V1 { memory: folder, .. } | Cgroup::V2 { folder } => folder.parent(),
+        }
+    }
+
     pub(super) fn exists(&self) -> bool {
         match self {
             Cgroup::V1 { memory, .. } => memory.join("memory.oom_control").exists(),
@@ -76,22 +83,28 @@ impl Cgroup {
 
     pub(super) fn read(&self) -> Counters {
         match self {
-            Cgroup::V1 { memory, cpu, disks } => Counters {
-                oom_kills: field(&memory.join("memory.oom_control"), "oom_kill"),
-                peak_memory_bytes: number(&memory.join("memory.max_usage_in_bytes")),
-                cpu_ms: number(&cpu.join("cpuacct.usage")).map(|nanoseconds| nanoseconds / 1_000_000),
-                read_bytes: words(&disks.join("blkio.throttle.io_service_bytes"), second_word("Read")),
-                written_bytes: words(&disks.join("blkio.throttle.io_service_bytes"), second_word("Write")),
-            },
-            Cgroup::V2 { folder } => Counters {
-                oom_kills: field(&folder.join("memory.events"), "oom_kill"),
-                // Kernels before 5.19 have no peak; the caller keeps the largest of what it saw.
-                peak_memory_bytes: number(&folder.join("memory.peak"))
-                    .or_else(|| number(&folder.join("memory.current"))),
-                cpu_ms: field(&folder.join("cpu.stat"), "usage_usec").map(|microseconds| microseconds / 1_000),
-                read_bytes: words(&folder.join("io.stat"), |line| named(line, "rbytes=")),
-                written_bytes: words(&folder.join("io.stat"), |line| named(line, "wbytes=")),
-            },
+            Cgroup::V1 { memory, cpu, disks } => {
+                let disks = fs::read_to_string(disks.join("blkio.throttle.io_service_bytes")).ok();
+                Counters {
+                    oom_kills: field(&memory.join("memory.oom_control"), "oom_kill"),
+                    peak_memory_bytes: number(&memory.join("memory.max_usage_in_bytes")),
+                    cpu_ms: number(&cpu.join("cpuacct.usage")).map(|nanoseconds| nanoseconds / 1_000_000),
+                    read_bytes: words(disks.as_deref(), second_word("Read")),
+                    written_bytes: words(disks.as_deref(), second_word("Write")),
+                }
+            }
+            Cgroup::V2 { folder } => {
+                let disks = fs::read_to_string(folder.join("io.stat")).ok();
+                Counters {
+                    oom_kills: field(&folder.join("memory.events"), "oom_kill"),
+                    // Kernels before 5.19 have no peak; the caller keeps the largest of what it saw.
+                    peak_memory_bytes: number(&folder.join("memory.peak"))
+                        .or_else(|| number(&folder.join("memory.current"))),
+                    cpu_ms: field(&folder.join("cpu.stat"), "usage_usec").map(|microseconds| microseconds / 1_000),
+                    read_bytes: words(disks.as_deref(), |line| named(line, "rbytes=")),
+                    written_bytes: words(disks.as_deref(), |line| named(line, "wbytes=")),
+                }
+            }
         }
     }
 }
@@ -106,9 +119,8 @@ fn field(file: &Path, name: &str) -> Option<u64> {
 }
 
 /// The sum of what is found in each line, which is of one disk. An empty file: nothing was read or written yet.
-fn words(file: &Path, found: impl Fn(&str) -> Option<u64>) -> Option<u64> {
-    let text = fs::read_to_string(file).ok()?;
-    Some(text.lines().filter_map(found).sum())
+fn words(text: Option<&str>, found: impl Fn(&str) -> Option<u64>) -> Option<u64> {
+    Some(text?.lines().filter_map(found).sum())
 }
 
 /// From lines like `8:0 Read 4096`.

@@ -8,6 +8,7 @@ use std::io::{ErrorKind, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::event::{EventfdFlags, eventfd};
@@ -16,11 +17,10 @@ use tokio::io::unix::AsyncFd;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
+use super::births::{Births, News};
 use super::cgroup::{Cgroup, find};
 use super::{Order, Seen};
 
-/// Between two looks for the cgroup during a start, which takes an engine 50 to 500 ms.
-const LOOK: Duration = Duration::from_millis(2);
 /// How long after the start the cgroup may still appear.
 const LATE: Duration = Duration::from_millis(500);
 const SAMPLE_FIRST: Duration = Duration::from_millis(5);
@@ -31,19 +31,29 @@ const REMOVAL: Duration = Duration::from_millis(200);
 /// Ends when the cgroup is gone, or when nobody keeps the watch any more.
 pub(super) async fn follow(
     root: PathBuf,
+    births: Arc<Births>,
     id: String,
     process: Option<u32>,
     mut orders: watch::Receiver<Order>,
     tell: watch::Sender<Seen>,
 ) {
-    if let Some(cgroup) = appear(&root, &id, process, &mut orders).await {
+    if let Some(cgroup) = appear(&root, births.news(), &id, process, &mut orders).await {
+        if let Some(folder) = cgroup.place() {
+            births.learn(folder);
+        }
         let signal = Signal::on(&cgroup);
         watch_counters(&cgroup, signal, &mut orders, &tell).await;
     }
     tell.send_modify(|seen| seen.over = true);
 }
 
-async fn appear(root: &Path, id: &str, process: Option<u32>, orders: &mut watch::Receiver<Order>) -> Option<Cgroup> {
+async fn appear(
+    root: &Path,
+    mut news: News,
+    id: &str,
+    process: Option<u32>,
+    orders: &mut watch::Receiver<Order>,
+) -> Option<Cgroup> {
     let mut started_at = None;
     loop {
         if let Some(cgroup) = find(root, id, process) {
@@ -56,7 +66,7 @@ async fn appear(root: &Path, id: &str, process: Option<u32>, orders: &mut watch:
                 return None;
             }
         }
-        sleep(LOOK).await;
+        news.next().await;
     }
 }
 
@@ -191,6 +201,6 @@ impl Signal {
     deprecated,
     reason = "the new call is unsafe for the sake of types that may lie about their descriptor; these own theirs"
 )]
-fn announced<T: AsRawFd>(descriptor: T, interest: Interest) -> std::io::Result<AsyncFd<T>> {
+pub(super) fn announced<T: AsRawFd>(descriptor: T, interest: Interest) -> std::io::Result<AsyncFd<T>> {
     AsyncFd::with_interest(descriptor, interest)
 }

@@ -1,5 +1,6 @@
 //! What the kernel says about a container while it lives: whether it killed for memory, and how much memory and CPU was used.
 //! Engines are not enough: Podman never tells of an OOM kill on cgroup v1, Docker sometimes not on v2, and 137 alone proves nothing.
+mod births;
 mod cgroup;
 mod follow;
 mod kernel_log;
@@ -11,6 +12,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
+use births::Births;
 use follow::follow;
 use kernel_log::KernelLog;
 
@@ -57,6 +59,7 @@ struct Followed {
 /// The watches of one engine, by whole container id.
 pub(super) struct Watches {
     root: PathBuf,
+    births: Arc<Births>,
     followed: Mutex<HashMap<String, Followed>>,
     log: Arc<KernelLog>,
 }
@@ -65,6 +68,7 @@ impl Watches {
     pub(super) fn new() -> Watches {
         Watches {
             root: PathBuf::from("/sys/fs/cgroup"),
+            births: Arc::new(Births::new()),
             followed: Mutex::new(HashMap::new()),
             log: Arc::new(KernelLog::open()),
         }
@@ -95,7 +99,7 @@ impl Watches {
         let (orders, taken) = watch::channel(order);
         let (tell, seen) = watch::channel(Seen::default());
         followed.insert(id.to_owned(), Followed { orders, seen });
-        tokio::spawn(follow(self.root.clone(), id.to_owned(), process, taken, tell));
+        tokio::spawn(follow(self.root.clone(), self.births.clone(), id.to_owned(), process, taken, tell));
     }
 
     pub(super) fn forget(&self, id: &str) {
