@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dsg_schemas::ids::AttemptId;
-use dsg_schemas::wire::{Facts, HelloAnswer, HelloRequest, PROTOCOL, Phase, StartOrder, SyncAnswer};
+use dsg_schemas::wire::{Facts, HelloAnswer, HelloRequest, Load, PROTOCOL, Phase, StartOrder, SyncAnswer};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::Instant;
@@ -155,10 +155,14 @@ impl Agent {
                 requests.send(async move { Reply::Hello(link.hello(&hello, within).await) });
             }
             Step::Sync(mut sync) => {
-                sync.load = (self.load)();
-                sync.load.disk_free_bytes = self.health.borrow().disk_free_bytes;
-                let link = self.shared.link.clone();
-                requests.send(async move { Reply::Sync(sync.seq, link.sync(&sync, within).await) });
+                let (link, load) = (self.shared.link.clone(), self.load.clone());
+                let disk_free_bytes = self.health.borrow().disk_free_bytes;
+                requests.send(async move {
+                    // A driver may take its time, and must hold up nothing else.
+                    let load = tokio::task::spawn_blocking(move || load()).await.unwrap_or_default();
+                    sync.load = Load { disk_free_bytes, ..load };
+                    Reply::Sync(sync.seq, link.sync(&sync, within).await)
+                });
             }
             Step::Start(order) => {
                 tracing::debug!(attempt = %order.attempt, chunk = %order.chunk, "taken");

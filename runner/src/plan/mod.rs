@@ -36,6 +36,8 @@ const BACKOFF_MAX_MS: Millis = 10_000;
 const CALL_MS: (Millis, Millis) = (1_000, 15_000);
 /// A server that does not hold idle syncs must not make us spin.
 const IDLE_PAUSE_MS: Millis = 1_000;
+/// What the host does is told as often as this while something runs there: people watch it.
+const LOAD_MS: Millis = 5_000;
 /// An end that the server did not settle at once (it may still be writing an output) is told again soon.
 const ENDED_AGAIN_MS: Millis = 1_000;
 
@@ -432,7 +434,7 @@ impl Plan {
         let owed = self.held.values().any(|held| matches!(held.phase, Phase::Ended(_)));
         let hold_ms = match (self.held.is_empty(), owed) {
             (true, _) => SYNC_WAIT_MS,
-            (false, false) => self.renew_ms.min(SYNC_WAIT_MS),
+            (false, false) => self.renew_ms.min(LOAD_MS),
             (false, true) => ENDED_AGAIN_MS,
         };
         SyncRequest {

@@ -259,6 +259,25 @@ fn a_server_that_answers_idle_syncs_at_once_does_not_make_us_spin() {
 }
 
 #[test]
+fn what_the_host_does_is_told_more_often_while_something_runs_there() {
+    let wait_of = |steps: &[Step]| match steps {
+        [.., Step::Sync(idle)] => idle.wait_ms,
+        _ => panic!("{steps:?}"),
+    };
+    let mut plan = check(fresh(), vec![(0, Event::Wake, &["hello"]), (0, greeted(5), &["news 1 []"])]);
+    assert_eq!(wait_of(&plan.handle(1, nothing(1))), SYNC_WAIT_MS);
+    let mut plan = check(
+        plan,
+        vec![
+            (2, orders(2, &[A], &[], &[]), &["start 1"]),
+            (3, Event::Progress(A, running()), &[]),
+            (60, Event::Wake, &["news 3 [1 running]"]),
+        ],
+    );
+    assert_eq!(wait_of(&plan.handle(61, nothing(3))), LOAD_MS);
+}
+
+#[test]
 fn a_short_lease_makes_us_quicker_in_everything() {
     let hello = HelloAnswer { lease_ms: 3_000, renew_ms: 750, ..greeting(5) };
     let mut plan = check(
