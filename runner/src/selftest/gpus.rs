@@ -24,7 +24,11 @@ pub async fn gpus(bench: &Bench<'_>, least: Wants<'_>, facts: &mut Facts) -> Opt
 
 pub fn withdraw(facts: &mut Facts, why: &str) {
     if !facts.gpus.is_empty() {
-        facts.gpu_note = Some(format!("{} GPUs are here, but not offered: {why}", facts.gpus.len()));
+        let here = match facts.gpus.len() {
+            1 => "a GPU is here".to_owned(),
+            several => format!("{several} GPUs are here"),
+        };
+        facts.gpu_note = Some(format!("{here}, but not offered: {why}"));
         facts.gpus.clear();
     }
 }
@@ -37,7 +41,8 @@ async fn tried(bench: &Bench<'_>, least: Wants<'_>, facts: &Facts) -> Result<Str
     for (index, way) in bench.engine.gpu_ways().iter().enumerate() {
         bench.engine.choose_gpu_way(index);
         match in_one_way(bench, least, &uuids).await {
-            Ok(devices) => return Ok(format!("{devices} GPU devices were seen inside a container, by {way}")),
+            Ok(1) => return Ok(format!("a GPU was seen inside a container, by {way}")),
+            Ok(devices) => return Ok(format!("{devices} GPUs were seen inside a container, by {way}")),
             Err(why) => failures.push(format!("by {way}: {why}")),
         }
     }
