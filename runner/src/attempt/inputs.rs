@@ -11,7 +11,7 @@ use futures_util::stream::FuturesUnordered;
 
 use super::{Shared, disk};
 use crate::container::Bind;
-use crate::spool::{CacheError, Folder};
+use crate::spool::{CacheError, Folder, Told};
 
 /// Files on their way at a time, of one attempt: the gather of a large job has very many, and each costs a round trip.
 const AT_A_TIME: usize = 8;
@@ -56,15 +56,20 @@ pub async fn fetch(shared: &Shared, folder: &Folder, orders: &[InputOrder]) -> R
 
 async fn fetch_one(shared: &Shared, input: &InputOrder, file: &InputFile, target: &Path) -> Result<(), Ended> {
     let shown = if file.under.is_empty() { String::new() } else { format!(", file {:?}", file.under) };
-    fetch_blob(shared, &format!("input {}{shown}", input.name), (&file.sha256, file.size), target).await
+    fetch_blob(shared, &format!("input {}{shown}", input.name), (&file.sha256, file.size), target, &|_| ()).await
 }
 
 /// Waits for a server that is away. `what` is told where it cannot be had.
-pub async fn fetch_blob(shared: &Shared, what: &str, blob: (&str, u64), target: &Path) -> Result<(), Ended> {
-    let (sha256, size) = blob;
+pub async fn fetch_blob(
+    shared: &Shared,
+    what: &str,
+    blob: (&str, u64),
+    target: &Path,
+    told: Told<'_>,
+) -> Result<(), Ended> {
     let mut failures = 0;
     loop {
-        let error = match shared.cache.place(&shared.link, sha256, size, target).await {
+        let error = match shared.cache.place(&shared.link, blob, target, told).await {
             Ok(()) => return Ok(()),
             Err(CacheError::Server { source, .. }) if source.passes() => {
                 tracing::debug!(what, %source, "cannot be fetched; it is tried again");

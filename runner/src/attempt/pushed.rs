@@ -1,6 +1,7 @@
 //! An image that somebody brought to the server: fetched from there like an input, looked through, and loaded into the engine under a
 //! name that says its content. One at a time is loaded; whoever comes second finds it.
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use dsg_schemas::api::Upload;
 use dsg_schemas::reason::EndReason;
@@ -34,9 +35,11 @@ pub async fn present(
     if let Some(present) = found(shared, &name).await? {
         return kept(shared, hold, present, image).await;
     }
-    note(format!("fetching image {image}, {}, from the server", Bytes(*size)));
+    let told = Progress::of(image, *size, note);
+    told.hear(0);
     let file = folder.join("image.tar");
-    inputs::fetch_blob(shared, &format!("image {image}"), (sha256, *size), &file).await?;
+    let heard = |bytes| told.hear(bytes);
+    inputs::fetch_blob(shared, &format!("image {image}"), (sha256, *size), &file, &heard).await?;
     note(format!("loading image {image}"));
     let looked = file.clone();
     let looked = tokio::task::spawn_blocking(move || archive::look_through(&looked)).await;
@@ -50,6 +53,28 @@ pub async fn present(
     drop(std::fs::remove_file(&file));
     let present = loaded?;
     kept(shared, hold, present, image).await
+}
+
+/// Says how far a fetch is, a hundred times at most.
+struct Progress<'a> {
+    image: &'a str,
+    size: u64,
+    note: &'a (dyn Fn(String) + Send + Sync),
+    said_percent: AtomicU64,
+}
+
+impl<'a> Progress<'a> {
+    fn of(image: &'a str, size: u64, note: &'a (dyn Fn(String) + Send + Sync)) -> Progress<'a> {
+        Progress { image, size, note, said_percent: AtomicU64::new(u64::MAX) }
+    }
+
+    fn hear(&self, bytes: u64) {
+        let percent = bytes.saturating_mul(100) / self.size.max(1);
+        if self.said_percent.swap(percent, Ordering::Relaxed) != percent {
+            let (image, bytes, size) = (self.image, Bytes(bytes), Bytes(self.size));
+            (self.note)(format!("fetching image {image} from the server: {bytes} of {size}"));
+        }
+    }
 }
 
 async fn kept(shared: &Shared, mut hold: Hold, present: Present, image: &str) -> Result<(Present, Hold), Ended> {

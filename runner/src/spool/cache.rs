@@ -24,6 +24,9 @@ pub struct Cache {
     kept_bytes: Mutex<Option<u64>>,
 }
 
+/// Who hears how far a download is.
+pub type Told<'a> = &'a (dyn Fn(u64) + Send + Sync);
+
 #[derive(Debug, thiserror::Error)]
 pub enum CacheError {
     #[error("{0:?} is not a sha256")]
@@ -41,8 +44,15 @@ impl Cache {
         Cache { folder, capacity_bytes, flights: Mutex::default(), kept_bytes: Mutex::default() }
     }
 
-    /// Puts the blob at `target`, from the cache or from the server. Goes on where an earlier try stopped.
-    pub async fn place(&self, link: &Link, sha256: &str, size: u64, target: &Path) -> Result<(), CacheError> {
+    /// Puts the blob at `target`, from the cache or from the server. Goes on where an earlier try stopped. `told` hears how many bytes are
+    /// there, after each piece.
+    pub async fn place(
+        &self,
+        link: &Link,
+        (sha256, size): (&str, u64),
+        target: &Path,
+        told: Told<'_>,
+    ) -> Result<(), CacheError> {
         if sha256.len() != 64 || !sha256.bytes().all(|c| c.is_ascii_digit() || (b'a'..=b'f').contains(&c)) {
             return Err(CacheError::Name(sha256.to_owned()));
         }
@@ -51,7 +61,7 @@ impl Cache {
         let disk = |source| CacheError::Disk { sha256: sha256.to_owned(), source };
         let kept = self.folder.join(sha256);
         if !kept.metadata().is_ok_and(|found| found.len() == size) {
-            self.download(link, sha256, size, &kept).await?;
+            self.download(link, (sha256, size), &kept, told).await?;
         }
         touch(&kept);
         if let Some(parent) = target.parent() {
@@ -74,7 +84,13 @@ impl Cache {
         flight
     }
 
-    async fn download(&self, link: &Link, sha256: &str, size: u64, kept: &Path) -> Result<(), CacheError> {
+    async fn download(
+        &self,
+        link: &Link,
+        (sha256, size): (&str, u64),
+        kept: &Path,
+        told: Told<'_>,
+    ) -> Result<(), CacheError> {
         let disk = |source| CacheError::Disk { sha256: sha256.to_owned(), source };
         let part = kept.with_extension("part");
         let mut file = OpenOptions::new().create(true).append(true).open(&part).map_err(disk)?;
@@ -87,7 +103,10 @@ impl Cache {
             let server = |source| CacheError::Server { sha256: sha256.to_owned(), source };
             let mut pieces = std::pin::pin!(link.blob(sha256, have).await.map_err(server)?);
             while let Some(piece) = pieces.next().await {
-                file.write_all(&piece.map_err(server)?).map_err(disk)?;
+                let piece = piece.map_err(server)?;
+                file.write_all(&piece).map_err(disk)?;
+                have += piece.len() as u64;
+                told(have);
             }
         }
         file.sync_all().map_err(disk)?;

@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use dsg_schemas::ids::AttemptId;
 
 pub use brought::{Brought, BroughtFile, Images};
-pub use cache::{Cache, CacheError};
+pub use cache::{Cache, CacheError, Told};
 pub use folder::{Folder, Left, Pauses, Started};
 pub use identity::Identity;
 pub use log::{LogSpool, TAIL_BYTES};

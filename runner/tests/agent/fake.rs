@@ -1,10 +1,11 @@
 //! The other side: a server that offers, remembers and forgets as the real one does, and fails on demand.
 use std::collections::{BTreeMap, BTreeSet};
+use std::convert::Infallible;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use axum::body::Bytes;
+use axum::body::{Body, Bytes};
 use axum::extract::{Path as Part, Query, State as Shared};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -19,6 +20,7 @@ use dsg_schemas::reason::EndReason;
 use dsg_schemas::spec::PullPolicy;
 use dsg_schemas::wire::log::{LogAnswer, LogHave, Stream, pieces};
 use dsg_schemas::wire::*;
+use futures_util::{StreamExt, stream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -51,6 +53,8 @@ pub struct State {
     pub blob_asks: u64,
     /// Uploads are not taken yet.
     pub blobs_held: bool,
+    /// Of each blob that is asked for only the first half comes, as long as this is so.
+    pub halves_held: bool,
     pub parts: BTreeMap<String, Vec<u8>>,
     /// Of each attempt; an attempt without any is refused with this code.
     pub secrets: BTreeMap<u64, SecretValues>,
@@ -449,10 +453,15 @@ async fn blob(Shared(fake): Shared<Fake>, Part(hash): Part<String>, headers: Hea
     let from = headers
         .get("range")
         .and_then(|range| range.to_str().ok()?.strip_prefix("bytes=")?.strip_suffix('-')?.parse::<usize>().ok());
-    match from {
-        Some(from) => (StatusCode::PARTIAL_CONTENT, bytes[from..].to_vec()).into_response(),
-        None => bytes.into_response(),
-    }
+    let (status, from) = from.map_or((StatusCode::OK, 0), |from| (StatusCode::PARTIAL_CONTENT, from));
+    let (first, second) = bytes[from..].split_at((bytes.len() - from) / 2);
+    let (first, second) = (Bytes::copy_from_slice(first), Bytes::copy_from_slice(second));
+    let rest = async move {
+        fake.until("all of a download", |state| !state.halves_held).await;
+        second
+    };
+    let halves = stream::once(async { first }).chain(stream::once(rest)).map(Ok::<_, Infallible>);
+    (status, Body::from_stream(halves)).into_response()
 }
 
 async fn put_blob(

@@ -2,7 +2,8 @@
 use dsg_runner::container::pretend::PretendEngine;
 use dsg_schemas::api::Upload;
 use dsg_schemas::reason::EndReason;
-use dsg_schemas::wire::StartOrder;
+use dsg_schemas::units::Bytes;
+use dsg_schemas::wire::{Phase, StartOrder};
 use serde_json::{Value, json};
 
 use crate::fake::{Fake, order};
@@ -40,6 +41,26 @@ async fn an_image_is_fetched_and_loaded_once_however_many_want_it() {
     }
     assert_eq!(engine.loaded(), [name]);
     assert_eq!(fake.change(|state| state.blob_asks), 1);
+    runner.stop().await;
+}
+
+#[tokio::test]
+async fn how_far_an_image_is_fetched_is_told() {
+    let (fake, engine, state) = (Fake::start().await, PretendEngine::new(), tempfile::tempdir().expect("dir"));
+    fake.joined(state.path()).await;
+    let runner = fake.run(state.path(), &engine);
+    let image = archive(Value::Null);
+    fake.change(|state| state.halves_held = true);
+    fake.offer(wanting(&fake, 1, &image));
+    let (half, all) = (Bytes(image.len() as u64 / 2), Bytes(image.len() as u64));
+    let note = format!("fetching image dsg/fit:1 from the server: {half} of {all}");
+    fake.until("how far it is", |state| {
+        let told = state.syncs.iter().flat_map(|sync| &sync.attempts).map(|report| &report.phase);
+        told.into_iter().any(|phase| *phase == Phase::Preparing { note: note.clone() })
+    })
+    .await;
+    fake.change(|state| state.halves_held = false);
+    assert_eq!(fake.ended(1).await.reason, EndReason::Succeeded);
     runner.stop().await;
 }
 
