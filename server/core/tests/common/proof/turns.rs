@@ -24,8 +24,9 @@ struct Room {
 impl Proof {
     /// Called when these attempts started, in this order, and are among what runs on the runner.
     pub(super) fn turns(&mut self, now: Millis, rows: &Rows, runner: RunnerId, current: &Current, fresh: &[AttemptId]) {
-        let Some(mut room) = self.room(rows, runner) else { return };
         self.started.extend(fresh.iter().map(|id| (current[id].0.job, now)));
+        // Several chunks on one GPU: what is free beside them is not counted here.
+        let Some(mut room) = self.room(rows, runner) else { return };
         let mut waiting = Vec::new();
         for job in self.unfinished(rows) {
             let started = self.started.get(&job.id).copied().unwrap_or(self.loaded);
