@@ -126,9 +126,9 @@ async fn a_mount_by_name_is_the_folder_alone(bench: Arc<Bench>) {
     let below = folder.path().join("below");
     std::fs::create_dir(&below).expect("a folder");
     std::fs::write(folder.path().join("data"), "42\n").expect("written");
-    let mounted = Mounted::tmpfs(&below);
-    if mounted.is_some() {
-        std::fs::write(below.join("secret"), "not yours").expect("written");
+    let mounted = Mounted::tmpfs(&bench.socket, &below).await;
+    if let Some(mounted) = &mounted {
+        std::fs::write(mounted.seen_by_engine().join("secret"), "not yours").expect("written");
     }
     let mut plan = bench.plan(30, &["cat", "/data/data", "then", "list", "/data", "then", "list", "/data/below"]);
     let host = folder.path().display().to_string();
@@ -149,24 +149,38 @@ async fn a_mount_by_name_is_the_folder_alone(bench: Arc<Bench>) {
     bench.remove(&run.id).await;
 }
 
-struct Mounted(PathBuf);
+/// A file system that the engine has there: it may live in a mount namespace of its own, where it does not hear of ours.
+struct Mounted {
+    engine: i32,
+    folder: PathBuf,
+}
 
 impl Mounted {
-    fn tmpfs(folder: &Path) -> Option<Mounted> {
-        let mounted = Command::new("mount").args(["-t", "tmpfs", "none"]).arg(folder).status();
-        if !mounted.is_ok_and(|status| status.success()) {
+    async fn tmpfs(socket: &Path, folder: &Path) -> Option<Mounted> {
+        let peer = tokio::net::UnixStream::connect(socket).await.expect("an engine").peer_cred().expect("a peer");
+        let engine = peer.pid().expect("a process");
+        if !engine_does(engine, &["mount", "-t", "tmpfs", "none"], folder) {
             eprintln!("SKIPPED: what is mounted beneath a mount: only root may mount here");
             return None;
         }
-        Some(Mounted(folder.to_owned()))
+        Some(Mounted { engine, folder: folder.to_owned() })
+    }
+
+    fn seen_by_engine(&self) -> PathBuf {
+        let root = Path::new("/proc").join(self.engine.to_string()).join("root");
+        root.join(self.folder.strip_prefix("/").expect("a whole path"))
     }
 }
 
 impl Drop for Mounted {
     fn drop(&mut self) {
-        let unmounted = Command::new("umount").arg(&self.0).status();
-        assert!(unmounted.is_ok_and(|status| status.success()), "{} is still mounted", self.0.display());
+        assert!(engine_does(self.engine, &["umount"], &self.folder), "{} is still mounted", self.folder.display());
     }
+}
+
+fn engine_does(engine: i32, words: &[&str], folder: &Path) -> bool {
+    let namespace = format!("--mount=/proc/{engine}/ns/mnt");
+    Command::new("nsenter").arg(namespace).args(words).arg(folder).status().is_ok_and(|status| status.success())
 }
 
 async fn every_container_is_hardened(bench: Arc<Bench>) {

@@ -15,7 +15,7 @@ use super::gpu::{GpuWay, is_granted};
 use super::hardening::{Ceilings, LOG_MAX_SIZE, SCRATCH, bounds, capabilities, environment, granted};
 use super::plain::escaped_path;
 use super::{DockerEngine, Kind, libpod};
-use crate::container::{ContainerPlan, Failure, label};
+use crate::container::{Bind, ContainerPlan, Failure, label};
 
 /// What the engine and the image decide, not the plan.
 #[derive(Clone)]
@@ -174,6 +174,14 @@ pub(super) fn body(plan: &ContainerPlan, settled: &Settled) -> ContainerCreateBo
     }
 }
 
+/// Not `rprivate` where the folder alone is meant: crun (seen with 1.21) binds what is beneath it along, and leaves that writable.
+fn propagation(bind: &Bind) -> MountBindOptionsPropagationEnum {
+    match bind.named {
+        true => MountBindOptionsPropagationEnum::PRIVATE,
+        false => MountBindOptionsPropagationEnum::RPRIVATE,
+    }
+}
+
 fn host_config(plan: &ContainerPlan, settled: &Settled) -> HostConfig {
     let bounds = bounds(plan, &settled.ceilings);
     let ulimit = |(name, value): &(&str, i64)| ResourcesUlimits {
@@ -181,13 +189,13 @@ fn host_config(plan: &ContainerPlan, settled: &Settled) -> HostConfig {
         soft: Some(*value),
         hard: Some(*value),
     };
-    let mount = |bind: &crate::container::Bind| Mount {
+    let mount = |bind: &Bind| Mount {
         typ: Some(MountType::BIND),
         source: Some(bind.host.clone()),
         target: Some(bind.container.clone()),
         read_only: Some(!bind.write),
         bind_options: Some(MountBindOptions {
-            propagation: Some(MountBindOptionsPropagationEnum::RPRIVATE),
+            propagation: Some(propagation(bind)),
             non_recursive: bind.named.then_some(true),
             ..MountBindOptions::default()
         }),

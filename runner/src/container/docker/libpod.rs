@@ -26,8 +26,9 @@ pub(super) fn body(
     let limits: Vec<Value> =
         bounds.ulimits.iter().map(|(name, value)| json!({"type": name, "hard": value, "soft": value})).collect();
     let mounts = plan.binds.iter().map(|bind| {
-        let (mode, how) = (if bind.write { "rw" } else { "ro" }, if bind.named { "bind" } else { "rbind" });
-        json!({"type": "bind", "source": bind.host, "destination": bind.container, "options": [mode, how, "rprivate"]})
+        let mode = if bind.write { "rw" } else { "ro" };
+        let options = if bind.named { [mode, "bind", "private"] } else { [mode, "rbind", "rprivate"] };
+        json!({"type": "bind", "source": bind.host, "destination": bind.container, "options": options})
     });
     let scratch = plan.scratch.iter().map(|path| json!({"type": "tmpfs", "destination": path, "options": SCRATCH}));
     let gpus = plan.gpus.iter().map(|gpu| cdi_name(gpu));
