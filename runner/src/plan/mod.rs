@@ -36,7 +36,7 @@ const BACKOFF_MAX_MS: Millis = 10_000;
 const CALL_MS: (Millis, Millis) = (1_000, 15_000);
 /// A server that does not hold idle syncs must not make us spin.
 const IDLE_PAUSE_MS: Millis = 1_000;
-/// What the host does is told as often as this while something runs there: people watch it.
+/// What the host does is told as often as this while something runs there, and until that shows to be over: people watch it.
 const LOAD_MS: Millis = 5_000;
 /// An end that the server did not settle at once (it may still be writing an output) is told again soon.
 const ENDED_AGAIN_MS: Millis = 1_000;
@@ -425,15 +425,22 @@ impl Plan {
             Flight::Idle { seq: self.seq, since: now }
         });
         self.facts_said = self.facts.as_ref().map(|_| self.seq);
-        steps.push(Step::Sync(Box::new(self.request(session, news))));
+        steps.push(Step::Sync(Box::new(self.request(now, session, news))));
     }
 
-    fn request(&self, session: SessionId, news: bool) -> SyncRequest {
+    fn request(&self, now: Millis, session: SessionId, news: bool) -> SyncRequest {
         let report =
             |(attempt, held): (&AttemptId, &Held)| AttemptReport { attempt: *attempt, phase: held.phase.clone() };
         let owed = self.held.values().any(|held| matches!(held.phase, Phase::Ended(_)));
+        let just_empty = self.empty_since.is_some_and(|since| now < since + SYNC_WAIT_MS);
         let hold_ms = match (self.held.is_empty(), owed) {
-            (true, _) => SYNC_WAIT_MS,
+            (true, _) => {
+                if just_empty {
+                    LOAD_MS
+                } else {
+                    SYNC_WAIT_MS
+                }
+            }
             (false, false) => self.renew_ms.min(LOAD_MS),
             (false, true) => ENDED_AGAIN_MS,
         };

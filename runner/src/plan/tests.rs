@@ -265,16 +265,23 @@ fn what_the_host_does_is_told_more_often_while_something_runs_there() {
         _ => panic!("{steps:?}"),
     };
     let mut plan = check(fresh(), vec![(0, Event::Wake, &["hello"]), (0, greeted(5), &["news 1 []"])]);
-    assert_eq!(wait_of(&plan.handle(1, nothing(1))), SYNC_WAIT_MS);
+    assert_eq!(wait_of(&plan.handle(1, nothing(1))), LOAD_MS);
+    assert_eq!(wait_of(&plan.handle(SYNC_WAIT_MS, nothing(2))), SYNC_WAIT_MS, "nothing has run for a while");
+    let (taken, over) = (30_000, 60_000);
     let mut plan = check(
         plan,
         vec![
-            (2, orders(2, &[A], &[], &[]), &["start 1"]),
-            (3, Event::Progress(A, running()), &[]),
-            (60, Event::Wake, &["news 3 [1 running]"]),
+            (taken, orders(3, &[A], &[], &[]), &["start 1"]),
+            (taken, Event::Progress(A, running()), &[]),
+            (taken + 60, Event::Wake, &["news 4 [1 running]"]),
         ],
     );
-    assert_eq!(wait_of(&plan.handle(61, nothing(3))), LOAD_MS);
+    assert_eq!(wait_of(&plan.handle(taken + 61, nothing(4))), LOAD_MS);
+    let mut plan =
+        check(plan, vec![(over, Event::Progress(A, ended()), &[]), (over + 2, Event::Wake, &["news 6 [1 ended]"])]);
+    let steps = plan.handle(over + 10, orders(6, &[], &[], &[A]));
+    assert_eq!(wait_of(&steps), LOAD_MS, "it is seen to come to rest");
+    assert_eq!(wait_of(&plan.handle(over + 10 + SYNC_WAIT_MS, nothing(7))), SYNC_WAIT_MS);
 }
 
 #[test]
