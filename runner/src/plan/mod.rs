@@ -25,9 +25,12 @@ pub type Millis = u64;
 
 /// An end is told at once; the moment is for others that end with it.
 const ENDED_DELAY_MS: Millis = 2;
-/// New orders were taken: whatever ends quickly is told together with the taking.
+/// New orders were taken: whatever ends quickly is told together with the taking. That alone asks for no answer.
 const TAKEN_DELAY_MS: Millis = 5;
-const PHASE_DELAY_MS: Millis = 50;
+/// People watch it; and short containers begin and end in one sync.
+const PHASE_DELAY_MS: Millis = 200;
+/// News about the host.
+const HOST_DELAY_MS: Millis = 50;
 const NOTE_DELAY_MS: Millis = 1_000;
 const BACKOFF_FIRST_MS: Millis = 250;
 /// And a sixth of the lease at most, so that one good request in a bad hour keeps what is held.
@@ -212,17 +215,17 @@ impl Plan {
             Event::Health(unfit, facts) => {
                 if facts.is_some() {
                     (self.facts, self.facts_said) = (facts, None);
-                    self.tell_by(now + PHASE_DELAY_MS);
+                    self.tell_by(now + HOST_DELAY_MS);
                 }
                 if self.unfit != unfit {
                     self.unfit = unfit;
-                    self.tell_by(now + PHASE_DELAY_MS);
+                    self.tell_by(now + HOST_DELAY_MS);
                 }
             }
             Event::Owner(word) => {
                 if self.owner != word {
                     self.owner = word;
-                    self.tell_by(now + PHASE_DELAY_MS);
+                    self.tell_by(now + HOST_DELAY_MS);
                 }
                 self.freeze(&mut steps);
                 if self.owner.then == AtEnd::Evict {
@@ -250,7 +253,9 @@ impl Plan {
         match (self.mode, self.flight) {
             (Mode::Stopped, _) | (_, Some(Flight::Hello | Flight::News { .. })) => None,
             (_, Some(Flight::Idle { .. })) => self.news_at.map(|at| at.max(self.not_before)),
-            (_, None) => Some(self.news_at.unwrap_or(self.idle_not_before).max(self.not_before)),
+            (_, None) => {
+                Some(self.news_at.map_or(self.idle_not_before, |at| at.min(self.idle_not_before)).max(self.not_before))
+            }
         }
     }
 
@@ -368,7 +373,7 @@ impl Plan {
             if let Entry::Vacant(vacant) = self.held.entry(order.attempt) {
                 let phase = Phase::Preparing { note: String::new() };
                 vacant.insert(Held { phase, stopping: false, waits: false });
-                self.tell_by(now + TAKEN_DELAY_MS);
+                self.idle_not_before = now + TAKEN_DELAY_MS;
                 steps.push(Step::Start(Box::new(order)));
             }
         }
@@ -413,13 +418,14 @@ impl Plan {
             return steps.push(Step::Hello);
         };
         let news = self.news_at.is_some_and(|at| at <= now);
-        let idle = self.flight.is_none() && self.news_at.is_none() && self.idle_not_before <= now;
+        let idle = self.flight.is_none() && self.idle_not_before <= now;
         if !news && !idle {
             return;
         }
         self.seq += 1;
+        // Each says all there is; one that owes no answer at once leaves the line open for work.
+        self.news_at = None;
         self.flight = Some(if news {
-            self.news_at = None;
             Flight::News { seq: self.seq, last: self.mode == Mode::Stopping }
         } else {
             Flight::Idle { seq: self.seq, since: now }

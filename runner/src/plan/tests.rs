@@ -105,17 +105,16 @@ fn an_attempt_from_offer_to_forget() {
             (1, greeted(5), &["news 1 []"]),
             (2, nothing(1), &["idle 2 []"]),
             (100, orders(2, &[A], &[], &[]), &["start 1"]),
-            (105, Event::Wake, &["news 3 [1 preparing]"]),
-            (106, nothing(3), &["idle 4 [1 preparing]"]),
+            (105, Event::Wake, &["idle 3 [1 preparing]"]),
             (110, Event::Progress(A, running()), &[]),
-            (160, Event::Wake, &["news 5 [1 running]"]),
-            (161, nothing(5), &["idle 6 [1 running]"]),
-            (170, Event::Progress(A, ended()), &[]),
-            (172, Event::Wake, &["news 7 [1 ended]"]),
+            (310, Event::Wake, &["news 4 [1 running]"]),
+            (311, nothing(4), &["idle 5 [1 running]"]),
+            (320, Event::Progress(A, ended()), &[]),
+            (322, Event::Wake, &["news 6 [1 ended]"]),
             // Repeated until it is forgotten.
-            (173, nothing(7), &["idle 8 [1 ended]"]),
-            (180, orders(8, &[], &[], &[A]), &["forget 1", "idle 9 []"]),
-            (181, Event::Progress(A, running()), &[]),
+            (323, nothing(6), &["idle 7 [1 ended]"]),
+            (330, orders(7, &[], &[], &[A]), &["forget 1", "idle 8 []"]),
+            (331, Event::Progress(A, running()), &[]),
         ],
     );
 }
@@ -128,13 +127,12 @@ fn an_answer_to_an_older_sync_is_dropped() {
             (0, Event::Wake, &["hello"]),
             (0, greeted(5), &["news 1 []"]),
             (0, orders(1, &[A], &[], &[]), &["start 1"]),
-            (5, Event::Wake, &["news 2 [1 preparing]"]),
-            (6, nothing(2), &["idle 3 [1 preparing]"]),
+            (5, Event::Wake, &["idle 2 [1 preparing]"]),
             (7, Event::Progress(A, ended()), &[]),
-            (9, Event::Wake, &["news 4 [1 ended]"]),
-            (10, orders(3, &[B], &[A], &[A]), &[]),
-            (11, orders(2, &[B], &[], &[]), &[]),
-            (12, orders(4, &[], &[], &[A]), &["forget 1", "idle 5 []"]),
+            (9, Event::Wake, &["news 3 [1 ended]"]),
+            (10, orders(2, &[B], &[A], &[A]), &[]),
+            (11, orders(1, &[B], &[], &[]), &[]),
+            (12, orders(3, &[], &[], &[A]), &["forget 1", "idle 4 []"]),
         ],
     );
     assert_eq!(plan.holds(), 0);
@@ -210,8 +208,7 @@ fn news_about_the_host_are_said_until_they_are_answered() {
             (52, Event::Wake, &["news 3 [] disk 7"]),
             // Newer news while the older ones are on their way: the answer to those settles nothing.
             (60, disk(8), &[]),
-            (61, nothing(3), &[]),
-            (110, Event::Wake, &["news 4 [] disk 8"]),
+            (61, nothing(3), &["idle 4 [] disk 8"]),
             (111, Event::Failed { seq: 4, failure: Failure::HelloFirst }, &["hello"]),
             (112, greeted(6), &["news 1 [] disk 8"]),
             (113, nothing(1), &["idle 2 []"]),
@@ -270,18 +267,14 @@ fn what_the_host_does_is_told_more_often_while_something_runs_there() {
     let (taken, over) = (30_000, 60_000);
     let mut plan = check(
         plan,
-        vec![
-            (taken, orders(3, &[A], &[], &[]), &["start 1"]),
-            (taken, Event::Progress(A, running()), &[]),
-            (taken + 60, Event::Wake, &["news 4 [1 running]"]),
-        ],
+        vec![(taken, orders(3, &[A], &[], &[]), &["start 1"]), (taken, Event::Progress(A, running()), &[])],
     );
-    assert_eq!(wait_of(&plan.handle(taken + 61, nothing(4))), LOAD_MS);
+    assert_eq!(wait_of(&plan.handle(taken + 5, Event::Wake)), LOAD_MS);
     let mut plan =
-        check(plan, vec![(over, Event::Progress(A, ended()), &[]), (over + 2, Event::Wake, &["news 6 [1 ended]"])]);
-    let steps = plan.handle(over + 10, orders(6, &[], &[], &[A]));
+        check(plan, vec![(over, Event::Progress(A, ended()), &[]), (over + 2, Event::Wake, &["news 5 [1 ended]"])]);
+    let steps = plan.handle(over + 10, orders(5, &[], &[], &[A]));
     assert_eq!(wait_of(&steps), LOAD_MS, "it is seen to come to rest");
-    assert_eq!(wait_of(&plan.handle(over + 10 + SYNC_WAIT_MS, nothing(7))), SYNC_WAIT_MS);
+    assert_eq!(wait_of(&plan.handle(over + 10 + SYNC_WAIT_MS, nothing(6))), SYNC_WAIT_MS);
 }
 
 #[test]
@@ -293,11 +286,10 @@ fn a_short_lease_makes_us_quicker_in_everything() {
             (0, Event::Wake, &["hello"]),
             (0, Event::Greeted(hello), &["news 1 []"]),
             (1, orders(1, &[A], &[], &[]), &["start 1"]),
-            (6, Event::Wake, &["news 2 [1 preparing]"]),
         ],
     );
     assert_eq!(plan.call_ms(), 1_000, "and 15 s where a lease lasts a minute: {}", fresh().call_ms());
-    let steps = plan.handle(7, nothing(2));
+    let steps = plan.handle(6, Event::Wake);
     let [Step::Sync(idle)] = &steps[..] else { panic!("{steps:?}") };
     assert_eq!(idle.wait_ms, 750);
     for _ in 0..9 {
@@ -374,9 +366,9 @@ fn a_pause_comes_before_what_it_came_with_and_is_said_once() {
     step(0, greeted(5));
     step(1, nothing(1));
     assert_eq!(step(2, paused(2, &[A], true)), ["freeze", "start 1"]);
-    step(10, Event::Wake);
-    assert_eq!(step(11, paused(3, &[], true)), ["idle 4 [1 preparing]"]);
-    assert_eq!(step(2_000, paused(4, &[], false)), ["idle 5 [1 preparing]"]);
+    assert_eq!(step(10, Event::Wake), ["idle 3 [1 preparing]"]);
+    assert_eq!(step(2_000, paused(3, &[], true)), ["idle 4 [1 preparing]"]);
+    assert_eq!(step(4_000, paused(4, &[], false)), ["idle 5 [1 preparing]"]);
     assert_eq!(freezes, [Step::Freeze(false), Step::Freeze(true), Step::Freeze(false)]);
 }
 
@@ -389,10 +381,9 @@ fn what_was_ordered_before_the_owner_came_back_is_not_started() {
             (0, Event::Wake, &["hello"]),
             (0, greeted(5), &["news 1 []"]),
             (1, orders(1, &[A], &[], &[]), &["start 1"]),
-            (6, Event::Wake, &["news 2 [1 preparing]"]),
+            (6, Event::Wake, &["idle 2 [1 preparing]"]),
             (7, word(Some("hours"), AtEnd::Evict), &["stop 1"]),
-            (8, orders(2, &[B], &[], &[]), &[]),
-            (57, Event::Wake, &["news 3 [1 preparing] no more"]),
+            (8, orders(2, &[B], &[], &[]), &["idle 3 [1 preparing] no more"]),
             (58, orders(3, &[], &[A], &[]), &["idle 4 [1 preparing] no more"]),
             (60, Event::Progress(A, ended()), &[]),
             (62, Event::Wake, &["news 5 [1 ended] no more"]),
@@ -414,19 +405,18 @@ fn a_lifetime_ends_with_what_is_left_or_a_minute_after_its_grace() {
                 (0, Event::Wake, &["hello"]),
                 (0, greeted(5), &["news 1 []"]),
                 (1, orders(1, &[A], &[], &[]), &["start 1"]),
-                (6, Event::Wake, &["news 2 [1 preparing]"]),
-                (7, nothing(2), &["idle 3 [1 preparing]"]),
+                (6, Event::Wake, &["idle 2 [1 preparing]"]),
             ],
         )
     };
     let mut plan = begun();
     assert_eq!(plan.wake_at(), Some(1_000));
-    assert_eq!(shown(&plan.handle(1_000, Event::Wake)), ["stop 1", "news 4 [1 preparing] no more"]);
-    plan.handle(1_001, nothing(4));
+    assert_eq!(shown(&plan.handle(1_000, Event::Wake)), ["stop 1", "news 3 [1 preparing] no more"]);
+    plan.handle(1_001, nothing(3));
     plan.handle(1_010, Event::Progress(A, ended()));
-    assert_eq!(shown(&plan.handle(1_020, Event::Wake)), ["news 6 [1 ended] no more"]);
-    assert_eq!(shown(&plan.handle(1_021, orders(6, &[], &[], &[A]))), ["forget 1", "news 7 [] no more"]);
-    assert_eq!(shown(&plan.handle(1_022, nothing(7))), ["quit"]);
+    assert_eq!(shown(&plan.handle(1_020, Event::Wake)), ["news 5 [1 ended] no more"]);
+    assert_eq!(shown(&plan.handle(1_021, orders(5, &[], &[], &[A]))), ["forget 1", "news 6 [] no more"]);
+    assert_eq!(shown(&plan.handle(1_022, nothing(6))), ["quit"]);
     let mut plan = begun();
     plan.handle(1_000, Event::Wake);
     let grace = test_order(1).timeouts.grace_ms;
@@ -443,15 +433,14 @@ fn patience_without_work_begins_anew_after_each_attempt() {
             (0, Event::Wake, &["hello"]),
             (0, greeted(5), &["news 1 []"]),
             (400, orders(1, &[A], &[], &[]), &["start 1"]),
-            (405, Event::Wake, &["news 2 [1 preparing]"]),
-            (406, nothing(2), &["idle 3 [1 preparing]"]),
+            (405, Event::Wake, &["idle 2 [1 preparing]"]),
             (2_000, Event::Progress(A, ended()), &[]),
-            (2_002, Event::Wake, &["news 4 [1 ended]"]),
-            (2_010, orders(4, &[], &[], &[A]), &["forget 1", "idle 5 []"]),
+            (2_002, Event::Wake, &["news 3 [1 ended]"]),
+            (2_010, orders(3, &[], &[], &[A]), &["forget 1", "idle 4 []"]),
             (2_509, Event::Wake, &[]),
         ],
     );
     assert_eq!(plan.wake_at(), Some(2_510));
-    assert_eq!(shown(&plan.handle(2_510, Event::Wake)), ["news 6 [] no more"]);
-    assert_eq!(shown(&plan.handle(2_520, nothing(6))), ["quit"]);
+    assert_eq!(shown(&plan.handle(2_510, Event::Wake)), ["news 5 [] no more"]);
+    assert_eq!(shown(&plan.handle(2_520, nothing(5))), ["quit"]);
 }
