@@ -99,11 +99,16 @@ impl Life {
     async fn fresh(&mut self, container: &mut Option<String>) -> Result<Ended, Ended> {
         allowed(&mut self.halt).await.map_err(stopped_early)?;
         let (folder, order) = (self.folder.clone(), self.order.clone());
-        let begun = tokio::task::spawn_blocking(move || folder.begin(&order)).await;
-        begun.map_err(std::io::Error::other).flatten().map_err(|error| disk("keep an order", &error))?;
-        self.shared.policy.judge(&self.order).map_err(|ended| *ended)?;
-        self.shared.offer.take(self.order.attempt, &self.order.limits).map_err(|why| *refused(&why))?;
-        let image_id = self.image().await?;
+        let begun = durably("keep an order", move || folder.begin(&order));
+        let image = async {
+            self.shared.policy.judge(&self.order).map_err(|ended| *ended)?;
+            self.shared.offer.take(self.order.attempt, &self.order.limits).map_err(|why| *refused(&why))?;
+            self.image().await
+        };
+        // The order is on disk before anything of this attempt's own is made.
+        let (begun, image) = tokio::join!(begun, image);
+        begun?;
+        let image_id = image?;
         self.note("fetching inputs");
         let fetched = async {
             let inputs = inputs::fetch(&self.shared, &self.folder, &self.order.inputs).await?;
@@ -124,14 +129,17 @@ impl Life {
         self.may_come_late |= created.as_ref().is_err_and(|failure| failure.engine_gone);
         let id = created.map_err(failed)?;
         *container = Some(id.clone());
-        let pieces = engine.attach(&id).await.map_err(failed)?;
         if self.halt.has_changed().is_ok() && *self.halt.borrow() != Halt::Go {
             return Err(stopped_early(halted(&mut self.halt).await));
         }
         self.may_run().await?;
         let engine_life = engine.life().await.map_err(failed)?;
         let started = Started { container: id, image_id, boot: boot.clone(), engine_life };
-        self.folder.started(&started).map_err(|error| disk("keep a start", &error))?;
+        let (folder, kept) = (self.folder.clone(), started.clone());
+        let kept = durably("keep a start", move || folder.started(&kept));
+        let (kept, pieces) = tokio::join!(kept, engine.attach(&started.container));
+        kept?;
+        let pieces = pieces.map_err(failed)?;
         tracing::debug!(attempt = %self.order.attempt, container = started.container, "starting");
         let since_ms = match engine.start(&started.container).await {
             // A busy engine takes seconds for it; those are not the job's.
@@ -320,6 +328,15 @@ impl Life {
         // Nobody listens any more only while the process ends.
         drop(self.shared.progress.send((self.order.attempt, phase)));
     }
+}
+
+/// Waits for the disk without a thread that others need.
+async fn durably(
+    doing: &'static str,
+    write: impl FnOnce() -> std::io::Result<()> + Send + 'static,
+) -> Result<(), Ended> {
+    let written = tokio::task::spawn_blocking(write).await;
+    written.map_err(std::io::Error::other).flatten().map_err(|error| disk(doing, &error))
 }
 
 async fn wasted(halt: &mut channel::Receiver<Halt>) -> EndReason {
