@@ -1,9 +1,9 @@
 //! What the runner does next. Pure: no clock, no socket, no engine; the agent names what happened, this decides, the agent
 //! carries it out.
 //!
-//! There are two kinds of sync. One with *news* (something ended or moved on) asks for an answer at once and is waited for. An
-//! *idle* one is held by the server until there is work; news supersede it, and its answer, if it still comes, is dropped by
-//! its `seq`: whatever it ordered is ordered again.
+//! Each sync says all there is, and there are two kinds. One with *news* (something ended or moved on) asks for an answer at once and is
+//! waited for. An *idle* one is held by the server until there is work, and brings what asks for no answer; news supersede it, and its
+//! answer, if it still comes, is dropped by its `seq`: whatever it ordered is ordered again.
 mod ends;
 #[cfg(test)]
 mod tests;
