@@ -157,7 +157,21 @@ pub async fn run(config: Config, engine: Arc<dyn Engine>, stop: CancellationToke
         grace_ms,
     });
     let owner = owner::watch(config.owner, shared.engine.clone()).await;
-    let agent = Agent { shared: shared.clone(), spool, facts, load, nonce, plan, progress, lives, health, wish, owner };
+    let sampled = Arc::default();
+    let agent = Agent {
+        shared: shared.clone(),
+        spool,
+        facts,
+        load,
+        sampled,
+        nonce,
+        plan,
+        progress,
+        lives,
+        health,
+        wish,
+        owner,
+    };
     let result = agent.run(stop).await;
     shared.stock.keep().await;
     result

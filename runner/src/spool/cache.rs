@@ -46,13 +46,8 @@ impl Cache {
 
     /// Puts the blob at `target`, from the cache or from the server. Goes on where an earlier try stopped. `told` hears how many bytes are
     /// there, after each piece.
-    pub async fn place(
-        &self,
-        link: &Link,
-        (sha256, size): (&str, u64),
-        target: &Path,
-        told: Told<'_>,
-    ) -> Result<(), CacheError> {
+    pub async fn place(&self, link: &Link, blob: (&str, u64), target: &Path, told: Told<'_>) -> Result<(), CacheError> {
+        let (sha256, size) = blob;
         if sha256.len() != 64 || !sha256.bytes().all(|c| c.is_ascii_digit() || (b'a'..=b'f').contains(&c)) {
             return Err(CacheError::Name(sha256.to_owned()));
         }
@@ -61,7 +56,7 @@ impl Cache {
         let disk = |source| CacheError::Disk { sha256: sha256.to_owned(), source };
         let kept = self.folder.join(sha256);
         if !kept.metadata().is_ok_and(|found| found.len() == size) {
-            self.download(link, (sha256, size), &kept, told).await?;
+            self.download(link, blob, &kept, told).await?;
         }
         touch(&kept);
         if let Some(parent) = target.parent() {
@@ -84,13 +79,8 @@ impl Cache {
         flight
     }
 
-    async fn download(
-        &self,
-        link: &Link,
-        (sha256, size): (&str, u64),
-        kept: &Path,
-        told: Told<'_>,
-    ) -> Result<(), CacheError> {
+    async fn download(&self, link: &Link, blob: (&str, u64), kept: &Path, told: Told<'_>) -> Result<(), CacheError> {
+        let (sha256, size) = blob;
         let disk = |source| CacheError::Disk { sha256: sha256.to_owned(), source };
         let part = kept.with_extension("part");
         let mut file = OpenOptions::new().create(true).append(true).open(&part).map_err(disk)?;

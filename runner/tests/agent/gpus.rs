@@ -9,7 +9,7 @@ use dsg_runner::attempt::Patience;
 use dsg_runner::container::pretend::PretendEngine;
 use dsg_runner::probe::Gpus;
 use dsg_schemas::reason::EndReason;
-use dsg_schemas::wire::{Facts, Gpu, Phase, StartOrder, SyncRequest};
+use dsg_schemas::wire::{Facts, Gpu, Load, Phase, StartOrder, SyncRequest};
 
 use crate::fake::{Fake, Runner, State, order};
 
@@ -137,5 +137,30 @@ async fn what_fails_because_its_gpu_broke_does_not_pay_and_the_server_hears_of_t
     // Whoever holds another one, or none, is judged as ever.
     assert_eq!(fake.runs(on("GPU-b", 9, &["exit=1"])).await.reason, EndReason::Exit);
     assert_eq!(fake.runs(order(10, &["exit=1"])).await.reason, EndReason::Exit);
+    runner.stop().await;
+}
+
+/// One that answers no more hangs whoever asks it.
+#[tokio::test]
+async fn a_driver_that_hangs_costs_no_lease() {
+    let (fake, engine, state) = (Fake::start().await, PretendEngine::new(), tempfile::tempdir().expect("dir"));
+    fake.joined(state.path()).await;
+    let (release, hangs) = std::sync::mpsc::channel::<()>();
+    let (asked, hangs) = (Arc::new(Mutex::new(0)), Mutex::new(hangs));
+    let counted = asked.clone();
+    let load = move || {
+        *counted.lock().expect("a lock") += 1;
+        // Until the test lets go of the other end.
+        let _ = hangs.lock().expect("a lock").recv();
+        Load::default()
+    };
+    let facts = Facts { cpus_milli: 8000, memory_bytes: 8 << 30, disk_bytes: 1 << 30, ..Facts::default() };
+    let config = Config { load: Arc::new(load), ..Config::new(state.path().to_owned(), facts) };
+    let runner = fake.run_engine(config, Arc::new(engine.clone()));
+    for attempt in 1..=3 {
+        assert_eq!(fake.runs(order(attempt, &["exit=0"])).await.reason, EndReason::Succeeded);
+    }
+    assert_eq!(*asked.lock().expect("a lock"), 1, "it takes one thread, not one after the other");
+    drop(release);
     runner.stop().await;
 }
