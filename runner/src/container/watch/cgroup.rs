@@ -1,5 +1,6 @@
 //! A container's cgroup: where it is, and what its files say, on both versions.
-use std::fs;
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 /// Where the kernel counts one container.
@@ -81,26 +82,58 @@ impl Cgroup {
         }
     }
 
-    pub(super) fn read(&self) -> Counters {
+    pub(super) fn gauges(&self) -> Gauges {
+        let gauge = |folder: &Path, name: &str| Gauge { path: folder.join(name), file: None };
         match self {
-            Cgroup::V1 { memory, cpu, disks } => {
-                let disks = fs::read_to_string(disks.join("blkio.throttle.io_service_bytes")).ok();
+            Cgroup::V1 { memory, cpu, disks } => Gauges::V1 {
+                oom: gauge(memory, "memory.oom_control"),
+                peak: gauge(memory, "memory.max_usage_in_bytes"),
+                cpu: gauge(cpu, "cpuacct.usage"),
+                disks: gauge(disks, "blkio.throttle.io_service_bytes"),
+            },
+            Cgroup::V2 { folder } => Gauges::V2 {
+                oom: gauge(folder, "memory.events"),
+                peak: gauge(folder, "memory.peak"),
+                current: gauge(folder, "memory.current"),
+                cpu: gauge(folder, "cpu.stat"),
+                disks: gauge(folder, "io.stat"),
+            },
+        }
+    }
+}
+
+/// The files that count, opened once: looks are many, and an open file of a cgroup that is gone says so.
+pub(super) enum Gauges {
+    V1 { oom: Gauge, peak: Gauge, cpu: Gauge, disks: Gauge },
+    V2 { oom: Gauge, peak: Gauge, current: Gauge, cpu: Gauge, disks: Gauge },
+}
+
+pub(super) struct Gauge {
+    path: PathBuf,
+    /// `None`: not there yet, since the kernel makes the folders of version one after each other.
+    file: Option<File>,
+}
+
+impl Gauges {
+    pub(super) fn read(&mut self) -> Counters {
+        match self {
+            Gauges::V1 { oom, peak, cpu, disks } => {
+                let disks = disks.text();
                 Counters {
-                    oom_kills: field(&memory.join("memory.oom_control"), "oom_kill"),
-                    peak_memory_bytes: number(&memory.join("memory.max_usage_in_bytes")),
-                    cpu_ms: number(&cpu.join("cpuacct.usage")).map(|nanoseconds| nanoseconds / 1_000_000),
+                    oom_kills: oom.field("oom_kill"),
+                    peak_memory_bytes: peak.number(),
+                    cpu_ms: cpu.number().map(|nanoseconds| nanoseconds / 1_000_000),
                     read_bytes: words(disks.as_deref(), second_word("Read")),
                     written_bytes: words(disks.as_deref(), second_word("Write")),
                 }
             }
-            Cgroup::V2 { folder } => {
-                let disks = fs::read_to_string(folder.join("io.stat")).ok();
+            Gauges::V2 { oom, peak, current, cpu, disks } => {
+                let disks = disks.text();
                 Counters {
-                    oom_kills: field(&folder.join("memory.events"), "oom_kill"),
+                    oom_kills: oom.field("oom_kill"),
                     // Kernels before 5.19 have no peak; the caller keeps the largest of what it saw.
-                    peak_memory_bytes: number(&folder.join("memory.peak"))
-                        .or_else(|| number(&folder.join("memory.current"))),
-                    cpu_ms: field(&folder.join("cpu.stat"), "usage_usec").map(|microseconds| microseconds / 1_000),
+                    peak_memory_bytes: peak.number().or_else(|| current.number()),
+                    cpu_ms: cpu.field("usage_usec").map(|microseconds| microseconds / 1_000),
                     read_bytes: words(disks.as_deref(), |line| named(line, "rbytes=")),
                     written_bytes: words(disks.as_deref(), |line| named(line, "wbytes=")),
                 }
@@ -109,13 +142,28 @@ impl Cgroup {
     }
 }
 
-fn number(file: &Path) -> Option<u64> {
-    fs::read_to_string(file).ok()?.trim().parse().ok()
-}
+impl Gauge {
+    fn text(&mut self) -> Option<String> {
+        if self.file.is_none() {
+            self.file = File::open(&self.path).ok();
+        }
+        let file = self.file.as_ref()?;
+        let (mut text, mut piece) = (Vec::new(), [0; 1024]);
+        loop {
+            match file.read_at(&mut piece, text.len() as u64).ok()? {
+                0 => return String::from_utf8(text).ok(),
+                read => text.extend_from_slice(&piece[..read]),
+            }
+        }
+    }
 
-fn field(file: &Path, name: &str) -> Option<u64> {
-    let text = fs::read_to_string(file).ok()?;
-    text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.trim().parse().ok())
+    fn number(&mut self) -> Option<u64> {
+        self.text()?.trim().parse().ok()
+    }
+
+    fn field(&mut self, name: &str) -> Option<u64> {
+        self.text()?.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.trim().parse().ok())
+    }
 }
 
 /// The sum of what is found in each line, which is of one disk. An empty file: nothing was read or written yet.
@@ -164,7 +212,7 @@ mod tests {
         ]);
         let cgroup = find(root.path(), "abc", None).expect("found");
         assert!(cgroup.exists());
-        let counters = cgroup.read();
+        let counters = cgroup.gauges().read();
         let (read_bytes, written_bytes) = (Some(4097), Some(12));
         let counted =
             Counters { oom_kills: Some(2), peak_memory_bytes: Some(4096), cpu_ms: Some(7), read_bytes, written_bytes };
@@ -184,7 +232,7 @@ mod tests {
         let (read_bytes, written_bytes) = (Some(8), Some(8));
         let counted =
             Counters { oom_kills: Some(1), peak_memory_bytes: Some(10), cpu_ms: Some(5), read_bytes, written_bytes };
-        assert_eq!(cgroup.read(), counted);
+        assert_eq!(cgroup.gauges().read(), counted);
     }
 
     #[test]

@@ -85,8 +85,9 @@ async fn watch_counters(
 ) {
     let mut pause = SAMPLE_FIRST;
     let mut signals = 0;
+    let mut gauges = cgroup.gauges();
     loop {
-        let counters = cgroup.read();
+        let counters = gauges.read();
         // The files go before the event of their removal comes: one event more than that is a kill.
         let there = cgroup.exists();
         tell.send_modify(|seen| {
