@@ -1,34 +1,31 @@
 //! The loop: `select!` only names what happened, the plan decides, and this carries it out. One tokio task per attempt.
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use dsg_schemas::ids::AttemptId;
 use dsg_schemas::wire::{Facts, HelloAnswer, HelloRequest, Load, PROTOCOL, Phase, StartOrder, SyncAnswer};
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::attempt::{Halt, Life, Origin, Shared, Wish};
-use crate::config::LoadSource;
 use crate::health::Health;
 use crate::link::LinkError;
 use crate::owner::Word;
 use crate::plan::{Event, Failure, Plan, Step};
+use crate::sampled::Sampled;
 use crate::spool::Spool;
 use crate::{RunError, at, hex};
 
 /// From SIGTERM to the end, whatever the server does.
 const FAREWELL: Duration = Duration::from_secs(5);
-/// How long a sync waits for what the host does.
-const SAMPLE: Duration = Duration::from_millis(500);
 
 pub struct Agent {
     pub shared: Arc<Shared>,
     pub spool: Spool,
     pub facts: Facts,
-    pub load: LoadSource,
     pub sampled: Arc<Sampled>,
     pub nonce: [u8; 16],
     pub plan: Plan,
@@ -37,18 +34,6 @@ pub struct Agent {
     pub health: watch::Receiver<Health>,
     pub wish: watch::Sender<Wish>,
     pub owner: watch::Receiver<Word>,
-}
-
-/// What the host did when it was last looked at, and whose turn it is to look.
-pub struct Sampled {
-    last: Mutex<Load>,
-    turn: Arc<Semaphore>,
-}
-
-impl Default for Sampled {
-    fn default() -> Sampled {
-        Sampled { last: Mutex::default(), turn: Arc::new(Semaphore::new(1)) }
-    }
 }
 
 /// The tasks of the attempts, and how to halt them. Dropping it ends the tasks and leaves the containers.
@@ -64,7 +49,7 @@ impl Lives {
         shared.policy.narrow(&mut order);
         let first = match origin {
             Origin::Unstarted => Halt::Wait,
-            Origin::Fresh | Origin::Started(_) | Origin::Ended(..) => Halt::Go,
+            Origin::Fresh | Origin::Started(..) | Origin::Ended(..) => Halt::Go,
         };
         let (halt, told) = watch::channel(first);
         let life = Life {
@@ -170,10 +155,10 @@ impl Agent {
                 requests.send(async move { Reply::Hello(link.hello(&hello, within).await) });
             }
             Step::Sync(mut sync) => {
-                let (link, load) = (self.shared.link.clone(), self.sample());
+                let (link, sampled) = (self.shared.link.clone(), self.sampled.clone());
                 let disk_free_bytes = self.health.borrow().disk_free_bytes;
                 requests.send(async move {
-                    sync.load = Load { disk_free_bytes, ..load.await };
+                    sync.load = Load { disk_free_bytes, ..sampled.load().await };
                     Reply::Sync(sync.seq, link.sync(&sync, within).await)
                 });
             }
@@ -201,24 +186,6 @@ impl Agent {
             Step::Quit => return true,
         }
         false
-    }
-
-    /// What the host does; the last that is known where a driver takes its time, which must cost no lease. One look at a time: a driver
-    /// that hangs must not take one thread after the other.
-    fn sample(&self) -> impl Future<Output = Load> + Send + 'static {
-        let (load, sampled) = (self.load.clone(), self.sampled.clone());
-        async move {
-            if let Ok(turn) = sampled.turn.clone().try_acquire_owned() {
-                let kept = sampled.clone();
-                let look = tokio::task::spawn_blocking(move || {
-                    let load = load();
-                    *kept.last.lock().unwrap_or_else(PoisonError::into_inner) = load;
-                    drop(turn);
-                });
-                drop(tokio::time::timeout(SAMPLE, look).await);
-            }
-            sampled.last.lock().unwrap_or_else(PoisonError::into_inner).clone()
-        }
     }
 
     fn hello(&self) -> HelloRequest {

@@ -18,6 +18,7 @@ pub mod policy;
 pub mod probe;
 mod proof;
 pub mod room;
+mod sampled;
 mod secrets;
 pub mod selftest;
 pub mod settings;
@@ -40,6 +41,7 @@ use crate::gpu_watch::GpuWatch;
 pub use crate::link::{Invitation, JoinError, LinkError};
 use crate::proof::Proof;
 use crate::room::{Cleaner, Stock};
+use crate::sampled::Sampled;
 use crate::secrets::Place;
 use crate::spool::{Identity, Spool, SpoolError};
 
@@ -128,7 +130,7 @@ pub async fn run(config: Config, engine: Arc<dyn Engine>, stop: CancellationToke
     let grace_ms = adopted.iter().map(|adopted| adopted.order.timeouts.grace_ms).max().unwrap_or(0);
     let mut lives = Lives::default();
     for adopted in adopted {
-        if matches!(adopted.origin, Origin::Started(_)) {
+        if matches!(adopted.origin, Origin::Started(..)) {
             shared.offer.keep(adopted.attempt, &adopted.order.limits);
         }
         lives.begin(&shared, &spool, adopted.order, adopted.origin);
@@ -157,13 +159,11 @@ pub async fn run(config: Config, engine: Arc<dyn Engine>, stop: CancellationToke
         grace_ms,
     });
     let owner = owner::watch(config.owner, shared.engine.clone()).await;
-    let sampled = Arc::default();
     let agent = Agent {
         shared: shared.clone(),
         spool,
         facts,
-        load,
-        sampled,
+        sampled: Arc::new(Sampled::new(load)),
         nonce,
         plan,
         progress,
@@ -200,7 +200,7 @@ async fn first_look(
 fn first_phase(origin: &Origin) -> Phase {
     match origin {
         Origin::Fresh | Origin::Unstarted => Phase::Preparing { note: String::new() },
-        Origin::Started(_) => Phase::Running { since_ms: now_ms(), paused: false },
+        Origin::Started(..) => Phase::Running { since_ms: now_ms(), paused: false },
         Origin::Ended(ended, _) => Phase::Ended(ended.clone()),
     }
 }
