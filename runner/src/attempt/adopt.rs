@@ -30,7 +30,7 @@ pub async fn adopt(shared: &Shared, left: Vec<(AttemptId, Folder, Left)>) -> Res
     let containers: BTreeMap<AttemptId, Own> = own.into_iter().map(|own| (own.attempt, own)).collect();
     Ok(left
         .into_iter()
-        .map(|(attempt, folder, Left { order, started, ended })| {
+        .map(|(attempt, folder, Left { order, started, past, ended })| {
             let origin = match (ended, started) {
                 // Made and never started, it is known by its label only.
                 (Some(ended), started) => {
@@ -39,7 +39,7 @@ pub async fn adopt(shared: &Shared, left: Vec<(AttemptId, Folder, Left)>) -> Res
                     Origin::Ended(Box::new(ended), container.or_else(made))
                 }
                 // Started for certain or perhaps: the command may have run, so that it must not run again by this attempt.
-                (None, Some(started)) if containers.contains_key(&attempt) => Origin::Started(started),
+                (None, Some(started)) if containers.contains_key(&attempt) => Origin::Started(started, past),
                 (None, Some(_)) => Origin::Ended(Box::new(vanished()), None),
                 (None, None) => Origin::Unstarted,
             };

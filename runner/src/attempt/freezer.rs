@@ -30,15 +30,15 @@ pub enum Turn {
 }
 
 impl<'a> Freezer<'a> {
-    /// `frozen`: as the engine has it now.
+    /// `before`: of an earlier life; `frozen`: as the engine has it now.
     pub fn new(
         shared: &'a Shared,
         attempt: AttemptId,
         container: &'a str,
         folder: &'a Folder,
+        before: Pauses,
         (started_ms, frozen): (u64, bool),
     ) -> Freezer<'a> {
-        let before = folder.pauses();
         let now = now_ms();
         let pauses = match frozen {
             true => Pauses { started_ms, since_ms: before.since_ms.or(Some(now)), ..before },
@@ -102,7 +102,7 @@ impl<'a> Freezer<'a> {
             true => Pauses { since_ms: Some(now), ..self.pauses },
             false => Pauses { past_ms: self.pauses.total_ms(now), since_ms: None, ..self.pauses },
         };
-        if let Err(error) = self.folder.keep_pauses(&self.pauses) {
+        if let Err(error) = self.folder.paused(self.pauses) {
             tracing::error!(attempt = %self.attempt, %error, "cannot keep how long a container was frozen");
         }
         match (frozen, self.since.take()) {

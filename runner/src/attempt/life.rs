@@ -21,7 +21,7 @@ use crate::container::{Piece, State};
 use crate::now_ms;
 use crate::policy::refused;
 use crate::room::Hold;
-use crate::spool::{Folder, Started};
+use crate::spool::{Folder, Past, Pauses, Started};
 
 /// An engine that did not answer when it was asked for a container may make it late: it is looked for after so many looks, and again.
 const LATE_LOOKS: [u32; 3] = [8, 16, 32];
@@ -48,7 +48,7 @@ pub enum Origin {
     /// may be a copy on another machine: the server is asked first.
     Unstarted,
     /// An earlier life of the runner started it.
-    Started(Started),
+    Started(Started, Past),
     /// It ended and that is durable; its container may still be there.
     Ended(Box<Ended>, Option<String>),
 }
@@ -68,9 +68,9 @@ impl Life {
                 let ended = self.fresh(&mut container).await.unwrap_or_else(|ended| ended);
                 (self.keep(ended).await, container)
             }
-            Origin::Started(started) => {
+            Origin::Started(started, past) => {
                 self.hold = Some(self.shared.stock.hold(started.image_id.clone()).await);
-                let ended = self.run_on(&started, None, 0).await.unwrap_or_else(|ended| ended);
+                let ended = self.run_on(&started, past, None, 0).await.unwrap_or_else(|ended| ended);
                 (self.keep(ended).await, Some(started.container))
             }
         };
@@ -149,7 +149,7 @@ impl Life {
             }
             Err(_) => 0,
         };
-        self.run_on(&started, Some(pieces), since_ms).await
+        self.run_on(&started, Past::default(), Some(pieces), since_ms).await
     }
 
     /// What was taken before the runner was paused is started after that.
@@ -195,6 +195,7 @@ impl Life {
     async fn run_on(
         &mut self,
         started: &Started,
+        past: Past,
         pieces: Option<mpsc::Receiver<Piece>>,
         since_ms: u64,
     ) -> Result<Ended, Ended> {
@@ -204,7 +205,7 @@ impl Life {
         let log = Arc::new(Log::new(self.folder.log().map_err(|error| disk("keep output", &error))?, mask));
         let shipment = Shipment::begin(shared.clone(), self.order.attempt, log.clone());
         let (since_ms, paused) = match since_ms {
-            0 => since(&shared, &started.container, &self.folder).await,
+            0 => since(&shared, &started.container, &past.pauses).await,
             _ => (since_ms, false),
         };
         self.say(Phase::Running { since_ms, paused });
@@ -220,6 +221,7 @@ impl Life {
             since_ms,
             frozen: paused,
             folder: &self.folder,
+            past,
         };
         let meter = Meter::begin(&shared, &self.order.limits.gpus);
         let over = watch.until_over(&mut self.halt).await;
@@ -351,8 +353,8 @@ fn stopped_early(reason: EndReason) -> Ended {
 }
 
 /// When the engine says it was started (now, if nobody knows), and whether it is frozen.
-async fn since(shared: &Shared, container: &str, folder: &Folder) -> (u64, bool) {
-    let kept = || Some(folder.pauses().started_ms).filter(|ms| *ms > 0).unwrap_or_else(now_ms);
+async fn since(shared: &Shared, container: &str, pauses: &Pauses) -> (u64, bool) {
+    let kept = || Some(pauses.started_ms).filter(|ms| *ms > 0).unwrap_or_else(now_ms);
     match shared.engine.inspect(container).await {
         Ok(State::Running { since_ms }) => (since_ms, false),
         Ok(State::Exited(exit)) => (exit.started_ms, false),

@@ -16,7 +16,7 @@ use super::tap::{Log, Tap, search};
 use super::{Halt, Shared, failed, halted};
 use crate::at;
 use crate::container::{Answer, Exit, Failure, Piece, Reading, State};
-use crate::spool::Folder;
+use crate::spool::{Folder, Past};
 
 /// Looks for the place in the engine's log before what is between is given up.
 const SEARCHES: u32 = 5;
@@ -38,6 +38,8 @@ pub struct Watch<'a> {
     /// By the engine, when the watch begins.
     pub frozen: bool,
     pub folder: &'a Folder,
+    /// Of an earlier life.
+    pub past: Past,
 }
 
 /// Proven by inspect.
@@ -76,11 +78,12 @@ struct Memory {
 impl Watch<'_> {
     pub async fn until_over(mut self, halt: &mut channel::Receiver<Halt>) -> Result<Over, Ended> {
         let (shared, container) = (self.shared, self.container);
-        let mut freezer = Freezer::new(shared, self.attempt, container, self.folder, (self.since_ms, self.frozen));
+        let state = (self.since_ms, self.frozen);
+        let mut freezer = Freezer::new(shared, self.attempt, container, self.folder, self.past.pauses, state);
         let began = Instant::now().checked_sub(freezer.had()).unwrap_or_else(Instant::now);
         let mut run_at = self.timeouts.run_ms.and_then(|ms| began.checked_add(Duration::from_millis(ms)));
         let mut memory = Memory::new(self.pieces.is_some(), self.shared.patience.look);
-        memory.killed = self.folder.killed();
+        memory.killed = self.past.killing;
         let mut waiting: Option<Answer<'_, ()>> = Some(self.shared.engine.wait(self.container));
         let mut stopping: Option<Answer<'_, ()>> = None;
         let mut broken_gpu = pin!(self.shared.gpus.broken(self.gpus));

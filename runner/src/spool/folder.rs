@@ -1,4 +1,5 @@
-//! The folder of one attempt: its order before anything is done, its end before it is told.
+//! The folder of one attempt: its order before anything is done, its end before it is told, and its scratch files.
+use std::borrow::Cow;
 use std::fs;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
@@ -9,8 +10,10 @@ use dsg_schemas::wire::{Ended, StartOrder};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::file::write_durably;
+use super::journal::{self, Record};
 use super::log::LogSpool;
+
+const JOURNAL: &str = "journal";
 
 #[derive(Clone, Debug)]
 pub struct Folder {
@@ -52,7 +55,16 @@ impl Pauses {
 pub struct Left {
     pub order: StartOrder,
     pub started: Option<Started>,
+    pub past: Past,
     pub ended: Option<Ended>,
+}
+
+/// What an earlier life did to a container that it had started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Past {
+    pub pauses: Pauses,
+    /// Why it was ending it: our own signal must not be taken for somebody else's.
+    pub killing: Option<EndReason>,
 }
 
 impl Folder {
@@ -63,42 +75,56 @@ impl Folder {
     /// Durable before anything is done for the attempt.
     pub fn begin(&self, order: &StartOrder) -> io::Result<()> {
         fs::create_dir_all(&self.path)?;
-        self.put("order.json", order)
+        self.keep(&Record { order: Some(Cow::Borrowed(order)), ..Record::default() })
     }
 
     pub fn started(&self, started: &Started) -> io::Result<()> {
-        self.put("started.json", started)
+        self.keep(&Record { started: Some(Cow::Borrowed(started)), ..Record::default() })
     }
 
-    pub fn keep_pauses(&self, pauses: &Pauses) -> io::Result<()> {
-        self.put("pauses.json", pauses)
+    pub fn paused(&self, pauses: Pauses) -> io::Result<()> {
+        self.keep(&Record { pauses: Some(pauses), ..Record::default() })
     }
 
-    /// Most were never frozen.
-    pub fn pauses(&self) -> Pauses {
-        match self.path.join("pauses.json").exists() {
-            true => self.get("pauses.json").unwrap_or_default(),
-            false => Pauses::default(),
-        }
-    }
-
-    /// Why we end it ourselves, kept before the engine is asked: the next life must not take our own signal for somebody else's.
+    /// Kept before the engine is asked.
     pub fn killing(&self, reason: EndReason) -> io::Result<()> {
-        self.put("killing.json", &reason)
-    }
-
-    pub fn killed(&self) -> Option<EndReason> {
-        self.get("killing.json")
+        self.keep(&Record { killing: Some(reason), ..Record::default() })
     }
 
     /// Durable before it is told.
     pub fn ended(&self, ended: &Ended) -> io::Result<()> {
-        self.put("ended.json", ended)
+        self.keep(&Record { ended: Some(Cow::Borrowed(ended)), ..Record::default() })
     }
 
-    /// `None`: there is no readable order.
-    pub(super) fn left(&self) -> Option<Left> {
-        Some(Left { order: self.get("order.json")?, started: self.get("started.json"), ended: self.get("ended.json") })
+    /// `None`: there is no order. What cannot be read may be there all the same.
+    pub(super) fn left(&self) -> io::Result<Option<Left>> {
+        let mut all = self.before_journals();
+        for record in journal::read(&self.path.join(JOURNAL))? {
+            all = Record {
+                order: record.order.or(all.order),
+                started: record.started.or(all.started),
+                pauses: record.pauses.or(all.pauses),
+                killing: record.killing.or(all.killing),
+                ended: record.ended.or(all.ended),
+            };
+        }
+        Ok(all.order.map(|order| Left {
+            order: order.into_owned(),
+            started: all.started.map(Cow::into_owned),
+            past: Past { pauses: all.pauses.unwrap_or_default(), killing: all.killing },
+            ended: all.ended.map(Cow::into_owned),
+        }))
+    }
+
+    /// Runners up to November 2026 kept a file of each kind: one that is replaced while its containers run must not lose them.
+    fn before_journals(&self) -> Record<'static> {
+        Record {
+            order: self.get("order.json").map(Cow::Owned),
+            started: self.get("started.json").map(Cow::Owned),
+            pauses: self.get("pauses.json"),
+            killing: self.get("killing.json"),
+            ended: self.get("ended.json").map(Cow::Owned),
+        }
     }
 
     pub fn log(&self) -> io::Result<LogSpool> {
@@ -122,8 +148,8 @@ impl Folder {
         remove(&self.path);
     }
 
-    fn put(&self, name: &str, value: &impl Serialize) -> io::Result<()> {
-        write_durably(&self.path.join(name), &serde_json::to_vec(value)?, 0o600)
+    fn keep(&self, record: &Record<'_>) -> io::Result<()> {
+        journal::append(&self.path.join(JOURNAL), record)
     }
 
     fn get<T: DeserializeOwned>(&self, name: &str) -> Option<T> {
@@ -140,5 +166,105 @@ fn remove(path: &Path) {
         && error.kind() != io::ErrorKind::NotFound
     {
         tracing::warn!(path = %path.display(), %error, "cannot remove a spool folder; the next start tries again");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::attempt::test_order;
+    use crate::spool::Spool;
+
+    fn folder(dir: &tempfile::TempDir) -> Folder {
+        Folder::new(dir.path().join("7"))
+    }
+
+    fn left_in(folder: &Folder) -> Option<Left> {
+        folder.left().expect("readable")
+    }
+
+    fn started() -> Started {
+        Started {
+            container: "c".to_owned(),
+            image_id: "i".to_owned(),
+            boot: "b".to_owned(),
+            engine_life: Some("e".to_owned()),
+        }
+    }
+
+    #[test]
+    fn what_was_kept_is_there_in_the_next_life() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let folder = folder(&dir);
+        assert!(left_in(&folder).is_none());
+        folder.begin(&test_order(7)).expect("kept");
+        folder.started(&started()).expect("kept");
+        let pauses = Pauses { started_ms: 1, past_ms: 2, since_ms: Some(3) };
+        folder.paused(Pauses::default()).expect("kept");
+        folder.paused(pauses).expect("kept");
+        folder.killing(EndReason::RunTimeout).expect("kept");
+        let left = left_in(&folder).expect("left");
+        assert_eq!((&left.order, left.started, left.ended), (&test_order(7), Some(started()), None));
+        assert_eq!(left.past, Past { pauses, killing: Some(EndReason::RunTimeout) });
+        let ended = Ended::before_start(EndReason::Cancelled, "why");
+        folder.ended(&ended).expect("kept");
+        assert_eq!(left_in(&folder).expect("left").ended, Some(ended));
+    }
+
+    /// Wherever a crash cut it, what was whole before is there, and what comes after it too.
+    #[test]
+    fn a_record_that_was_cut_off_spoils_no_other() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let folder = folder(&dir);
+        folder.begin(&test_order(7)).expect("kept");
+        let journal = folder.path.join(JOURNAL);
+        let order = fs::read(&journal).expect("a journal");
+        folder.started(&started()).expect("kept");
+        let whole = fs::read(&journal).expect("a journal");
+        let ended = Ended::before_start(EndReason::Cancelled, "why");
+        for cut in order.len()..whole.len() {
+            fs::write(&journal, &whole[..cut]).expect("cut");
+            // Only the line break is missing from the last.
+            let expected = (cut == whole.len() - 1).then(started);
+            assert_eq!(left_in(&folder).expect("an order").started, expected, "cut at {cut}");
+            folder.ended(&ended).expect("kept");
+            let left = left_in(&folder).expect("an order");
+            assert_eq!((left.started, left.ended.as_ref()), (expected, Some(&ended)), "cut at {cut}");
+        }
+        fs::write(&journal, &order[..order.len() / 2]).expect("cut");
+        assert!(left_in(&folder).is_none(), "without an order nothing was begun");
+    }
+
+    /// It is not taken for one that never began.
+    #[test]
+    fn a_journal_that_cannot_be_read_is_an_error() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let spool = Spool::open(dir.path()).expect("a spool");
+        let journal = dir.path().join("attempts/7/journal");
+        fs::create_dir_all(&journal).expect("a folder in its place");
+        let error = spool.left().expect_err("not read");
+        assert!(error.to_string().contains("attempts/7"), "{error}");
+        assert!(journal.exists());
+    }
+
+    /// As they were written before there were journals.
+    #[test]
+    fn folders_of_an_earlier_runner_are_taken_up() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let folder = folder(&dir);
+        fs::create_dir(&folder.path).expect("made");
+        let put = |name: &str, text: String| fs::write(folder.path.join(name), text).expect("written");
+        let json = |value: &StartOrder| serde_json::to_string(value).expect("json");
+        put("order.json", json(&test_order(7)));
+        put("started.json", r#"{"container":"c","image_id":"i","boot":"b","engine_life":"e"}"#.to_owned());
+        put("pauses.json", r#"{"started_ms":1,"past_ms":2,"since_ms":3}"#.to_owned());
+        put("killing.json", r#""run_timeout""#.to_owned());
+        let left = left_in(&folder).expect("left");
+        assert_eq!((left.order, left.started), (test_order(7), Some(started())));
+        let pauses = Pauses { started_ms: 1, past_ms: 2, since_ms: Some(3) };
+        assert_eq!(left.past, Past { pauses, killing: Some(EndReason::RunTimeout) });
+        let ended = Ended::before_start(EndReason::RunTimeout, "why");
+        folder.ended(&ended).expect("kept");
+        assert_eq!(left_in(&folder).expect("left").ended, Some(ended));
     }
 }

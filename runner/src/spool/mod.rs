@@ -1,13 +1,14 @@
 //! What a runner must not forget, on disk: who it is, what it holds, what it has not yet handed over.
 //!
 //! ```text
-//! STATE/lock  identity.json  images.json  blobs/<sha256>  attempts/<id>/{order,started,ended}.json  log/  dsg/  inputs/  outputs/
+//! STATE/lock  identity.json  images.json  blobs/<sha256>  attempts/<id>/journal  log/  dsg/  inputs/  outputs/
 //! ```
 mod brought;
 mod cache;
 mod file;
 mod folder;
 mod identity;
+mod journal;
 mod log;
 
 use std::fs::{self, File, TryLockError};
@@ -19,7 +20,7 @@ use dsg_schemas::ids::AttemptId;
 
 pub use brought::{Brought, BroughtFile, Images};
 pub use cache::{Cache, CacheError, Told};
-pub use folder::{Folder, Left, Pauses, Started};
+pub use folder::{Folder, Left, Past, Pauses, Started};
 pub use identity::Identity;
 pub use log::{LogSpool, TAIL_BYTES};
 
@@ -108,7 +109,7 @@ impl Spool {
         Cache::new(self.root.join("blobs"), capacity_bytes)
     }
 
-    /// What an earlier life left. A folder without a readable order never had a container: it is removed.
+    /// What an earlier life left. A folder without a whole order never had a container: it is removed.
     pub fn left(&self) -> Result<Vec<(AttemptId, Folder, Left)>, SpoolError> {
         let attempts = self.root.join("attempts");
         let fail = |source| SpoolError::Folder { path: attempts.clone(), source };
@@ -117,7 +118,8 @@ impl Spool {
             let entry = entry.map_err(fail)?;
             let folder = Folder::new(entry.path());
             let id = entry.file_name().to_str().and_then(|name| name.parse().ok()).map(AttemptId);
-            match (id, folder.left()) {
+            let left = folder.left().map_err(|source| SpoolError::Folder { path: entry.path(), source })?;
+            match (id, left) {
                 (Some(id), Some(left)) if left.order.attempt == id => found.push((id, folder, left)),
                 _ => folder.remove(),
             }

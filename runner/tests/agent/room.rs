@@ -162,7 +162,7 @@ async fn what_is_cached_or_left_over_goes_where_the_state_lies_on_a_full_disk() 
         }
     };
     soon(gone).await;
-    assert!(state.path().join("attempts/1/order.json").exists(), "what is lived in stays");
+    assert!(state.path().join("attempts/1/journal").exists(), "what is lived in stays");
     soon(engine.finish("dsg-g-1", 0)).await;
     assert_eq!(fake.ended(1).await.reason, EndReason::Succeeded);
     runner.stop().await;

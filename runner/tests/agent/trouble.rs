@@ -294,16 +294,19 @@ async fn what_was_taken_and_not_started_starts_only_if_the_server_still_counts_i
     fake.joined(state.path()).await;
     let runner = fake.run(state.path(), &engine);
     engine.hold(Call::Create);
-    let part = |attempt: u64, name: &str| state.path().join(format!("attempts/{attempt}/{name}"));
+    let kept = |attempt: u64| {
+        let journal = state.path().join(format!("attempts/{attempt}/journal"));
+        std::fs::read_to_string(journal).unwrap_or_default()
+    };
     for attempt in [1, 2] {
         fake.offer(order(attempt, &[]));
     }
-    let kept = async {
-        while ![1, 2].iter().all(|attempt| part(*attempt, "order.json").exists()) {
+    let both = async {
+        while ![1, 2].iter().all(|attempt| kept(*attempt).contains("\"order\"")) {
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(30), kept).await.expect("both orders are kept");
+    tokio::time::timeout(Duration::from_secs(30), both).await.expect("both orders are kept");
     runner.kill().await;
     fake.change(|state| {
         state.offers.remove(&2);
@@ -315,7 +318,7 @@ async fn what_was_taken_and_not_started_starts_only_if_the_server_still_counts_i
     let engine = PretendEngine::new();
     let runner = fake.run(state.path(), &engine);
     fake.until("it asks a server that is down", |state| state.asked_while_down >= 5).await;
-    assert!(![1, 2].iter().any(|attempt| part(*attempt, "started.json").exists()), "started without being asked");
+    assert!(![1, 2].iter().any(|attempt| kept(*attempt).contains("\"started\"")), "started without being asked");
     fake.change(|state| state.down = false);
     let ended = fake.ended(2).await;
     assert_eq!((ended.reason, ended.exit_code), (EndReason::RunnerLost, None), "{}", ended.message);

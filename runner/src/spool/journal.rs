@@ -1,0 +1,71 @@
+//! What must not be forgotten of one attempt: a record a line, appended and flushed before the next thing is done. One file, since each new
+//! one costs several flushes and an inode.
+use std::borrow::Cow;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::Path;
+
+use dsg_schemas::reason::EndReason;
+use dsg_schemas::wire::{Ended, StartOrder};
+use serde::{Deserialize, Serialize};
+
+use super::folder::{Pauses, Started};
+
+/// What is new; a later record of the same kind takes the place of an earlier one.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub(super) struct Record<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub order: Option<Cow<'a, StartOrder>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub started: Option<Cow<'a, Started>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pauses: Option<Pauses>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub killing: Option<EndReason>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ended: Option<Cow<'a, Ended>>,
+}
+
+/// Durable when this returns.
+pub(super) fn append(path: &Path, record: &Record<'_>) -> io::Result<()> {
+    let mut line = serde_json::to_vec(record)?;
+    line.push(b'\n');
+    let is_new = !path.exists();
+    let mut file = OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(path)?;
+    if breaks_off(&file)? {
+        line.insert(0, b'\n');
+    }
+    file.write_all(&line)?;
+    file.sync_data()?;
+    match path.parent() {
+        Some(parent) if is_new => File::open(parent)?.sync_all(),
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// A line that a crash or a full disk cut must not spoil the next.
+fn breaks_off(file: &File) -> io::Result<bool> {
+    let Some(last) = file.metadata()?.len().checked_sub(1) else { return Ok(false) };
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, last)?;
+    Ok(byte != *b"\n")
+}
+
+/// All that is whole, oldest first. A file that is not there has nothing.
+pub(super) fn read(path: &Path) -> io::Result<Vec<Record<'static>>> {
+    let bytes = match std::fs::read(path) {
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            return Ok(Vec::new());
+        }
+        read => read?,
+    };
+    let lines = bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+    let whole = lines.filter_map(|line| {
+        serde_json::from_slice(line)
+            .inspect_err(|error| tracing::warn!(path = %path.display(), %error, "left out a record that was cut off"))
+            .ok()
+    });
+    Ok(whole.collect())
+}
