@@ -201,7 +201,7 @@ pub trait Engine: Send + Sync {
     /// Opens the output before start; pieces arrive until the container ends. The channel closes with the stream.
     fn attach<'a>(&'a self, id: &'a str) -> Answer<'a, mpsc::Receiver<Piece>>;
     /// All output so far, from the engine's own log, byte 0 on: for re-adoption and for the sweep after the end. With `follow`
-    /// it goes on until the container ends.
+    /// it goes on until the container ends. That there is no such container may be said by the first thing to arrive.
     fn logs<'a>(&'a self, id: &'a str, follow: bool) -> Answer<'a, Reading>;
     /// Starts it. Watches for OOM kills are registered before.
     fn start<'a>(&'a self, id: &'a str) -> Answer<'a, ()>;

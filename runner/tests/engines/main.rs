@@ -43,7 +43,11 @@ async fn output_is_complete(bench: Arc<Bench>) {
     bench.remove(&run.id).await;
     assert_eq!(bench.engine.stop(&run.id, 0).await, Ok(()));
     assert_eq!(bench.engine.wait(&run.id).await, Ok(()));
-    assert!(!expect_failure(bench.engine.logs(&run.id, false).await).engine_gone);
+    let no_log = match bench.engine.logs(&run.id, false).await {
+        Ok(mut reading) => expect_failure(reading.recv().await.expect("the failure comes before the end")),
+        Err(failure) => failure,
+    };
+    assert!(!no_log.engine_gone, "{}: {no_log}", bench.kind);
     assert!(!expect_failure(bench.engine.copy_out(&run.id, "/x").await).engine_gone);
 }
 

@@ -35,9 +35,6 @@ impl DockerEngine {
     }
 
     pub(super) async fn open_logs(&self, id: &str, follow: bool) -> Result<Reading, Failure> {
-        // A missing container is told at once; the stream itself could only end.
-        let path = format!("/containers/{}/json", super::plain::escaped_path(id));
-        self.plain.get(&path).await.map_err(|trouble| trouble.failed("read the container's log"))?;
         let options = LogsOptionsBuilder::default().stdout(true).stderr(true).follow(follow).build();
         // A container that lives may be silent for days; what is written already comes at once, or does not come.
         let silence = (!follow).then_some(self.plain.deadline);
