@@ -15,7 +15,6 @@ use crate::health::Health;
 use crate::link::LinkError;
 use crate::owner::Word;
 use crate::plan::{Event, Failure, Plan, Step};
-use crate::sampled::Sampled;
 use crate::spool::Spool;
 use crate::{RunError, at, hex};
 
@@ -26,7 +25,6 @@ pub struct Agent {
     pub shared: Arc<Shared>,
     pub spool: Spool,
     pub facts: Facts,
-    pub sampled: Arc<Sampled>,
     pub nonce: [u8; 16],
     pub plan: Plan,
     pub progress: mpsc::UnboundedReceiver<(AttemptId, Phase)>,
@@ -155,10 +153,10 @@ impl Agent {
                 requests.send(async move { Reply::Hello(link.hello(&hello, within).await) });
             }
             Step::Sync(mut sync) => {
-                let (link, sampled) = (self.shared.link.clone(), self.sampled.clone());
+                let (link, sampled) = (self.shared.link.clone(), self.shared.sampled.clone());
                 let disk_free_bytes = self.health.borrow().disk_free_bytes;
                 requests.send(async move {
-                    sync.load = Load { disk_free_bytes, ..sampled.load().await };
+                    sync.load = Load { disk_free_bytes, ..sampled.newest().await.load };
                     Reply::Sync(sync.seq, link.sync(&sync, within).await)
                 });
             }

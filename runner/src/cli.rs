@@ -3,13 +3,13 @@ use std::collections::BTreeMap;
 use std::io::IsTerminal;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use dsg_schemas::units::{Bytes, Millis};
-use dsg_schemas::wire::{Facts, Load};
+use dsg_schemas::wire::Facts;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{CACHE_BYTES, Config, LoadSource, default_state};
@@ -22,7 +22,6 @@ use crate::{Invitation, doctor, join, run, selftest};
 
 /// Left to the host where its owner says nothing.
 const RESERVE_MEMORY: Bytes = Bytes(512 << 20);
-const LOAD_EVERY: Duration = Duration::from_secs(5);
 
 /// Offers this host to a DSG grid and runs what fits, in containers of the local Docker or Podman.
 #[derive(Debug, Parser)]
@@ -257,17 +256,9 @@ impl Options {
     }
 }
 
-/// A sample is good for some seconds, however often the runner syncs.
 fn load_source(gpus: Arc<GpuProbe>) -> LoadSource {
     let probe = LoadProbe::new(gpus);
-    let last: Mutex<Option<(Instant, Load)>> = Mutex::new(None);
-    Arc::new(move || {
-        let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
-        match &*last {
-            Some((at, load)) if at.elapsed() < LOAD_EVERY => load.clone(),
-            Some(_) | None => last.insert((Instant::now(), probe.sample(0))).1.clone(),
-        }
-    })
+    Arc::new(move || probe.sample(0))
 }
 
 fn host_name() -> String {

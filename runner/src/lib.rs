@@ -99,7 +99,7 @@ pub async fn run(config: Config, engine: Arc<dyn Engine>, stop: CancellationToke
         patience,
         loading: tokio::sync::Mutex::default(),
         usage: Usage::default(),
-        load: load.clone(),
+        sampled: Arc::new(Sampled::new(load, patience.meter)),
         gpus: GpuWatch::new(gpus),
         policy,
         offer: policy::Offer::default(),
@@ -159,19 +159,7 @@ pub async fn run(config: Config, engine: Arc<dyn Engine>, stop: CancellationToke
         grace_ms,
     });
     let owner = owner::watch(config.owner, shared.engine.clone()).await;
-    let agent = Agent {
-        shared: shared.clone(),
-        spool,
-        facts,
-        sampled: Arc::new(Sampled::new(load)),
-        nonce,
-        plan,
-        progress,
-        lives,
-        health,
-        wish,
-        owner,
-    };
+    let agent = Agent { shared: shared.clone(), spool, facts, nonce, plan, progress, lives, health, wish, owner };
     let result = agent.run(stop).await;
     shared.stock.keep().await;
     result

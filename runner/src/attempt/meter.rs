@@ -5,6 +5,7 @@ use dsg_schemas::wire::{GpuLoad, GpuUse};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::Shared;
+use crate::sampled::Sample;
 
 /// Ends its looks when dropped.
 pub struct Meter {
@@ -66,12 +67,15 @@ impl Meter {
 }
 
 async fn look(shared: Arc<Shared>, sums: Arc<Mutex<Vec<Sum>>>) {
+    let mut before = None;
     loop {
         tokio::time::sleep(shared.patience.meter).await;
-        let load = shared.load.clone();
-        // The driver may take its time.
-        let Ok(load) = tokio::task::spawn_blocking(move || load()).await else { return };
-        add(&mut sums.lock().unwrap_or_else(PoisonError::into_inner), &load.gpus);
+        let Sample { load, at } = shared.sampled.newest().await;
+        // What a driver that hangs said last counts once.
+        if at != before {
+            add(&mut sums.lock().unwrap_or_else(PoisonError::into_inner), &load.gpus);
+        }
+        before = at;
     }
 }
 

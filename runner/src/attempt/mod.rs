@@ -29,12 +29,12 @@ use dsg_schemas::reason::EndReason;
 use dsg_schemas::wire::{Ended, Phase};
 use tokio::sync::{Semaphore, mpsc, watch as channel};
 
-use crate::config::LoadSource;
 use crate::container::{Engine, Failure};
 use crate::gpu_watch::GpuWatch;
 use crate::link::Link;
 use crate::policy::{LocalPolicy, Offer};
 use crate::room::Stock;
+use crate::sampled::Sampled;
 use crate::secrets::Place;
 use crate::spool::Cache;
 
@@ -63,7 +63,7 @@ pub struct Shared {
     pub stock: Stock,
     pub living: Living,
     /// What the host does now, its GPUs among it.
-    pub load: LoadSource,
+    pub sampled: Arc<Sampled>,
     /// Whether the GPUs that are offered are well.
     pub gpus: GpuWatch,
     /// The owner's, and the last word.
@@ -95,7 +95,7 @@ pub struct Patience {
     pub health: Duration,
     /// Between self-tests, while something failed in the last one.
     pub prove: Duration,
-    /// Between looks at the GPUs that an attempt holds.
+    /// Between looks at what the host does, the GPUs that attempts hold among it.
     pub meter: Duration,
     /// For an engine that does not answer, before the attempt is given up.
     pub engine_gone: Duration,

@@ -98,7 +98,7 @@ impl Folder {
 
     /// `None`: there is no order. What cannot be read may be there all the same.
     pub(super) fn left(&self) -> io::Result<Option<Left>> {
-        let mut all = self.before_journals();
+        let mut all = self.before_journals()?;
         for record in journal::read(&self.path.join(JOURNAL))? {
             all = Record {
                 order: record.order.or(all.order),
@@ -117,14 +117,14 @@ impl Folder {
     }
 
     /// Runners up to November 2026 kept a file of each kind: one that is replaced while its containers run must not lose them.
-    fn before_journals(&self) -> Record<'static> {
-        Record {
-            order: self.get("order.json").map(Cow::Owned),
-            started: self.get("started.json").map(Cow::Owned),
-            pauses: self.get("pauses.json"),
-            killing: self.get("killing.json"),
-            ended: self.get("ended.json").map(Cow::Owned),
-        }
+    fn before_journals(&self) -> io::Result<Record<'static>> {
+        Ok(Record {
+            order: self.get("order.json")?.map(Cow::Owned),
+            started: self.get("started.json")?.map(Cow::Owned),
+            pauses: self.get("pauses.json")?,
+            killing: self.get("killing.json")?,
+            ended: self.get("ended.json")?.map(Cow::Owned),
+        })
     }
 
     pub fn log(&self) -> io::Result<LogSpool> {
@@ -152,12 +152,9 @@ impl Folder {
         journal::append(&self.path.join(JOURNAL), record)
     }
 
-    fn get<T: DeserializeOwned>(&self, name: &str) -> Option<T> {
-        let path = self.path.join(name);
-        let bytes = fs::read(&path).ok()?;
-        serde_json::from_slice(&bytes)
-            .inspect_err(|error| tracing::warn!(path = %path.display(), %error, "cannot understand a spooled file"))
-            .ok()
+    fn get<T: DeserializeOwned>(&self, name: &str) -> io::Result<Option<T>> {
+        let bytes = journal::bytes(&self.path.join(name))?;
+        Ok(bytes.map(|bytes| serde_json::from_slice(&bytes)).transpose()?)
     }
 }
 
@@ -245,6 +242,12 @@ mod tests {
         let error = spool.left().expect_err("not read");
         assert!(error.to_string().contains("attempts/7"), "{error}");
         assert!(journal.exists());
+        fs::remove_dir(&journal).expect("removed");
+        // Of a runner to come.
+        fs::write(&journal, "{\"order\":{\"attempt\":[7]}}\n").expect("written");
+        assert!(spool.left().is_err() && journal.exists());
+        fs::rename(dir.path().join("attempts/7"), dir.path().join("attempts/lost+found")).expect("renamed");
+        assert_eq!(spool.left().expect("what is no attempt is not looked at").len(), 0);
     }
 
     /// As they were written before there were journals.

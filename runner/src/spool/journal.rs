@@ -32,22 +32,23 @@ pub(super) struct Record<'a> {
 pub(super) fn append(path: &Path, record: &Record<'_>) -> io::Result<()> {
     let mut line = serde_json::to_vec(record)?;
     line.push(b'\n');
-    let is_new = !path.exists();
     let mut file = OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(path)?;
-    if breaks_off(&file)? {
+    let before = file.metadata()?.len();
+    if breaks_off(&file, before)? {
         line.insert(0, b'\n');
     }
-    file.write_all(&line)?;
+    // What did not fit a full disk must not take what others need; if it stays, it is a line that broke off.
+    file.write_all(&line).inspect_err(|_| drop(file.set_len(before)))?;
     file.sync_data()?;
     match path.parent() {
-        Some(parent) if is_new => File::open(parent)?.sync_all(),
+        Some(parent) if before == 0 => File::open(parent)?.sync_all(),
         Some(_) | None => Ok(()),
     }
 }
 
-/// A line that a crash or a full disk cut must not spoil the next.
-fn breaks_off(file: &File) -> io::Result<bool> {
-    let Some(last) = file.metadata()?.len().checked_sub(1) else { return Ok(false) };
+/// A line that a crash cut must not spoil the next.
+fn breaks_off(file: &File, length: u64) -> io::Result<bool> {
+    let Some(last) = length.checked_sub(1) else { return Ok(false) };
     let mut byte = [0];
     file.read_exact_at(&mut byte, last)?;
     Ok(byte != *b"\n")
@@ -55,17 +56,24 @@ fn breaks_off(file: &File) -> io::Result<bool> {
 
 /// All that is whole, oldest first. A file that is not there has nothing.
 pub(super) fn read(path: &Path) -> io::Result<Vec<Record<'static>>> {
-    let bytes = match std::fs::read(path) {
-        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
-            return Ok(Vec::new());
-        }
-        read => read?,
-    };
+    let bytes = bytes(path)?.unwrap_or_default();
     let lines = bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
-    let whole = lines.filter_map(|line| {
-        serde_json::from_slice(line)
-            .inspect_err(|error| tracing::warn!(path = %path.display(), %error, "left out a record that was cut off"))
-            .ok()
+    let whole = lines.filter_map(|line| match serde_json::from_slice(line) {
+        Ok(record) => Some(Ok(record)),
+        // Whole, and of a runner that knows more than this one.
+        Err(error) if error.is_data() => Some(Err(error.into())),
+        Err(error) => {
+            tracing::warn!(path = %path.display(), %error, "left out a record that was cut off");
+            None
+        }
     });
-    Ok(whole.collect())
+    whole.collect()
+}
+
+/// `None`: there is no such file.
+pub(super) fn bytes(path: &Path) -> io::Result<Option<Vec<u8>>> {
+    match std::fs::read(path) {
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
+        read => read.map(Some),
+    }
 }

@@ -37,6 +37,11 @@ pub enum SpoolError {
     InUse(PathBuf),
     #[error("cannot use the state folder {path}; check that it is writable, or name another with --state")]
     Folder { path: PathBuf, source: io::Error },
+    #[error(
+        "cannot read what an earlier life of this runner left in {path}, whose container may run; make it readable, start the newer runner \
+         that wrote it, or remove that folder, which gives its attempt up"
+    )]
+    Attempt { path: PathBuf, source: io::Error },
     #[error("this runner has not joined a grid yet: run dsg-runner join URL --token T ({0} is not there)")]
     NotJoined(PathBuf),
     #[error("cannot understand {path}; if it cannot be repaired, remove it and join again")]
@@ -118,7 +123,8 @@ impl Spool {
             let entry = entry.map_err(fail)?;
             let folder = Folder::new(entry.path());
             let id = entry.file_name().to_str().and_then(|name| name.parse().ok()).map(AttemptId);
-            let left = folder.left().map_err(|source| SpoolError::Folder { path: entry.path(), source })?;
+            let unreadable = |source| SpoolError::Attempt { path: entry.path(), source };
+            let left = id.map(|_| folder.left()).transpose().map_err(unreadable)?.flatten();
             match (id, left) {
                 (Some(id), Some(left)) if left.order.attempt == id => found.push((id, folder, left)),
                 _ => folder.remove(),

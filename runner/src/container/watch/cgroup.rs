@@ -1,5 +1,6 @@
 //! A container's cgroup: where it is, and what its files say, on both versions.
 use std::fs::{self, File};
+use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
@@ -147,14 +148,12 @@ impl Gauge {
         if self.file.is_none() {
             self.file = File::open(&self.path).ok();
         }
-        let file = self.file.as_ref()?;
-        let (mut text, mut piece) = (Vec::new(), [0; 1024]);
-        loop {
-            match file.read_at(&mut piece, text.len() as u64).ok()? {
-                0 => return String::from_utf8(text).ok(),
-                read => text.extend_from_slice(&piece[..read]),
-            }
+        let text = whole(self.file.as_ref()?);
+        if text.is_err() {
+            // Its cgroup is gone; another may be made in its place.
+            self.file = None;
         }
+        String::from_utf8(text.ok()?).ok()
     }
 
     fn number(&mut self) -> Option<u64> {
@@ -163,6 +162,16 @@ impl Gauge {
 
     fn field(&mut self, name: &str) -> Option<u64> {
         self.text()?.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.trim().parse().ok())
+    }
+}
+
+fn whole(file: &File) -> io::Result<Vec<u8>> {
+    let (mut text, mut piece) = (Vec::new(), [0; 1024]);
+    loop {
+        match file.read_at(&mut piece, text.len() as u64)? {
+            0 => return Ok(text),
+            read => text.extend_from_slice(&piece[..read]),
+        }
     }
 }
 
@@ -233,6 +242,23 @@ mod tests {
         let counted =
             Counters { oom_kills: Some(1), peak_memory_bytes: Some(10), cpu_ms: Some(5), read_bytes, written_bytes };
         assert_eq!(cgroup.gauges().read(), counted);
+    }
+
+    /// Version one makes its folders one after the other, and counters move.
+    #[test]
+    fn each_look_reads_anew_what_is_there_by_then() {
+        let root = tree(&[("memory/docker/abc/memory.max_usage_in_bytes", "4096\n")]);
+        let mut gauges = find(root.path(), "abc", None).expect("found").gauges();
+        let seen = gauges.read();
+        assert_eq!((seen.peak_memory_bytes, seen.cpu_ms, seen.oom_kills), (Some(4096), None, None));
+        let late = root.path().join("cpuacct/docker/abc");
+        fs::create_dir_all(&late).expect("a folder");
+        fs::write(late.join("cpuacct.usage"), "7000000\n").expect("a file");
+        let peak = root.path().join("memory/docker/abc/memory.max_usage_in_bytes");
+        // Longer than one piece, as of a host with many disks.
+        fs::write(&peak, format!("{}8192\n", " ".repeat(2_000))).expect("a file");
+        let seen = gauges.read();
+        assert_eq!((seen.peak_memory_bytes, seen.cpu_ms), (Some(8192), Some(7)));
     }
 
     #[test]
