@@ -22,12 +22,15 @@ use crate::client::Client;
 use crate::lab::Lab;
 
 /// For each at a time: a round takes about as long at any of them.
-const CONTAINERS: usize = 20;
+const CONTAINERS: usize = 10;
 const AT_ONCE: [usize; 3] = [1, 2, 4];
-/// On a shared machine one round differs from the next by a tenth: the median of so many is sure to about two hundredths.
-const ROUNDS: usize = 21;
+/// A shared machine is a tenth faster or slower from one half minute to the next: many short pairs are told apart from that, few long ones
+/// are not.
+const ROUNDS: usize = 40;
 /// Between two questions whether a job has ended: whoever asks all the time takes from what is measured.
 const ASK: Duration = Duration::from_millis(500);
+/// For a round, which takes seconds.
+const PATIENCE: Duration = Duration::from_secs(300);
 
 /// Prints `container_overhead_ratio_c1` and so on, for so many at once: alternating rounds, the grid's time over the engine's own. Beside
 /// it `container_cpu_ms_c1`, what server and runner take of a processor for one container. Words like `c4` choose among them.
@@ -105,18 +108,23 @@ async fn through_the_grid(client: &Client, chunks: usize) -> Result<f64> {
     );
     let begun = SystemTime::now().duration_since(UNIX_EPOCH)?;
     let id = client.submit(&spec).await?;
-    let job = loop {
-        tokio::time::sleep(ASK).await;
-        let detail = client.job(id).await?;
-        if detail.job.state.is_final() {
-            break detail.job;
+    let ended = async {
+        loop {
+            tokio::time::sleep(ASK).await;
+            let detail = client.job(id).await?;
+            if detail.job.state.is_final() {
+                return anyhow::Ok(detail.job);
+            }
         }
     };
+    let job = tokio::time::timeout(PATIENCE, ended).await.context("the job does not end")??;
     ensure!(job.state == JobState::Succeeded, "{job:?}");
     let ended = Duration::from_millis(job.ended_ms.context("an ended job tells when")?);
-    Ok(ended.saturating_sub(begun).as_secs_f64())
+    let took = ended.checked_sub(begun).context("the machine's clock was set back")?;
+    Ok(took.as_secs_f64())
 }
 
+/// Until the last has ended: the grid's last containers, too, are removed after that.
 async fn straight(docker: &Docker, body: &ContainerCreateBody, count: usize, at_once: usize) -> Result<f64> {
     let left = Arc::new(AtomicUsize::new(count));
     let begun = Instant::now();
@@ -124,22 +132,24 @@ async fn straight(docker: &Docker, body: &ContainerCreateBody, count: usize, at_
     for _ in 0..at_once {
         let (docker, body, left) = (docker.clone(), body.clone(), left.clone());
         all.spawn(async move {
+            let mut ended = begun;
             while left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok() {
-                one(&docker, &body).await?;
+                ended = one(&docker, &body).await?;
             }
-            anyhow::Ok(())
+            anyhow::Ok(ended)
         });
     }
-    while let Some(done) = all.join_next().await {
-        done??;
+    let mut last = begun;
+    while let Some(ended) = all.join_next().await {
+        last = last.max(ended??);
     }
-    Ok(begun.elapsed().as_secs_f64())
+    Ok((last - begun).as_secs_f64())
 }
 
-/// Create, attach, start, wait, inspect, remove.
-async fn one(docker: &Docker, body: &ContainerCreateBody) -> Result<()> {
+/// Create, attach, start, wait, inspect, remove. Gives the moment before the removal.
+async fn one(docker: &Docker, body: &ContainerCreateBody) -> Result<Instant> {
     let id = docker.create_container(None::<CreateContainerOptions>, body.clone()).await?.id;
-    let ran = run(docker, &id).await;
+    let ran = run(docker, &id).await.map(|()| Instant::now());
     let remove = RemoveContainerOptionsBuilder::default().force(true).v(true).build();
     docker.remove_container(&id, Some(remove)).await?;
     ran

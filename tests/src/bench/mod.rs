@@ -11,7 +11,7 @@ pub mod million;
 pub mod pretend;
 pub mod process;
 
-/// Rounds of everything that is given as a ratio.
+/// Rounds of what is given as a ratio, where no more are needed to be sure of it.
 pub const ROUNDS: usize = 7;
 
 /// The median, and the smallest and largest beside it.
