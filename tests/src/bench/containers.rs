@@ -1,4 +1,5 @@
 //! What a chunk costs over its container: the same containers through the grid, and straight through the engine's API.
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -7,8 +8,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use anyhow::{Context, Result, ensure};
 use bollard::models::ContainerCreateBody;
 use bollard::query_parameters::{
-    AttachContainerOptionsBuilder, CreateContainerOptions, InspectContainerOptions, RemoveContainerOptionsBuilder,
-    StartContainerOptions, WaitContainerOptions,
+    AttachContainerOptionsBuilder, CreateContainerOptions, InspectContainerOptions, ListContainersOptionsBuilder,
+    LogsOptionsBuilder, RemoveContainerOptionsBuilder, StartContainerOptions, WaitContainerOptions,
 };
 use bollard::{API_DEFAULT_VERSION, Docker};
 use dsg_runner::container::docker::{ConnectOptions, DockerEngine, connect};
@@ -21,6 +22,7 @@ use super::process::cpu_seconds;
 use crate::client::Client;
 use crate::lab::Lab;
 
+const IMAGE: &str = "dsg-shell:1";
 /// For each at a time: a round takes about as long at any of them.
 const CONTAINERS: usize = 10;
 const AT_ONCE: [usize; 3] = [1, 2, 4];
@@ -65,11 +67,12 @@ async fn overhead_at(socket: &str, at_once: usize) -> Result<()> {
     let cpu = || Ok::<_, anyhow::Error>(cpu_seconds(server)? + cpu_seconds(runner)?);
     let (mut ratios, mut taken) = (Vec::new(), Vec::new());
     for round in 0..ROUNDS {
-        // Whatever the first of a pair leaves behind for the second, both leave it as often.
+        // Whatever else the first of a pair leaves behind for the second, both leave it as often.
         let first = if round % 2 == 1 { Some(straight(&docker, &body, containers, at_once).await?) } else { None };
         let before = cpu()?;
         let grid = through_the_grid(&lab.client, containers).await?;
         taken.push((cpu()? - before) * 1e3 / containers as f64);
+        all_removed(&docker).await?;
         let alone = match first {
             Some(alone) => alone,
             None => straight(&docker, &body, containers, at_once).await?,
@@ -84,7 +87,7 @@ async fn overhead_at(socket: &str, at_once: usize) -> Result<()> {
 
 /// The runner's own request for such a chunk, once the engine has shown with a first container what it can do.
 async fn body(docker: &Docker, engine: &DockerEngine, dsg: &Path) -> Result<ContainerCreateBody> {
-    let image = docker.inspect_image("dsg-shell:1").await.context("images/build shell makes the image")?;
+    let image = docker.inspect_image(IMAGE).await.context("images/build shell makes the image")?;
     let plan = ContainerPlan {
         name: "dsg-bench-probe".to_owned(),
         image: image.id.context("an image without an id")?,
@@ -104,7 +107,7 @@ async fn body(docker: &Docker, engine: &DockerEngine, dsg: &Path) -> Result<Cont
 /// From the submit to the end, by the server's clock, which is this machine's.
 async fn through_the_grid(client: &Client, chunks: usize) -> Result<f64> {
     let spec = format!(
-        "name: no-op\nimage: dsg-shell:1\nresources: {{cpus: 1, memory: 32MiB}}\ncommand: ['true']\nchunks: {{count: {chunks}}}\n"
+        "name: no-op\nimage: {IMAGE}\nresources: {{cpus: 1, memory: 32MiB}}\ncommand: ['true']\nchunks: {{count: {chunks}}}\n"
     );
     let begun = SystemTime::now().duration_since(UNIX_EPOCH)?;
     let id = client.submit(&spec).await?;
@@ -122,6 +125,19 @@ async fn through_the_grid(client: &Client, chunks: usize) -> Result<f64> {
     let ended = Duration::from_millis(job.ended_ms.context("an ended job tells when")?);
     let took = ended.checked_sub(begun).context("the machine's clock was set back")?;
     Ok(took.as_secs_f64())
+}
+
+/// What the runner still does for a job that has ended must not fall into the time of whoever comes next.
+async fn all_removed(docker: &Docker) -> Result<()> {
+    let ours = HashMap::from([("label", vec!["dsg.grid"])]);
+    let options = ListContainersOptionsBuilder::default().all(true).filters(&ours).build();
+    let gone = async {
+        while !docker.list_containers(Some(options.clone())).await?.is_empty() {
+            tokio::time::sleep(ASK).await;
+        }
+        anyhow::Ok(())
+    };
+    tokio::time::timeout(PATIENCE, gone).await.context("the runner does not remove its containers")?
 }
 
 /// Until the last has ended: the grid's last containers, too, are removed after that.
@@ -146,8 +162,10 @@ async fn straight(docker: &Docker, body: &ContainerCreateBody, count: usize, at_
     Ok((last - begun).as_secs_f64())
 }
 
-/// Create, attach, start, wait, inspect, remove. Gives the moment before the removal.
+/// The calls that the runner makes, and nothing between them: is the image there, create, attach, start, wait, inspect, read the log,
+/// remove. Gives the moment before the removal.
 async fn one(docker: &Docker, body: &ContainerCreateBody) -> Result<Instant> {
+    docker.inspect_image(IMAGE).await?;
     let id = docker.create_container(None::<CreateContainerOptions>, body.clone()).await?.id;
     let ran = run(docker, &id).await.map(|()| Instant::now());
     let remove = RemoveContainerOptionsBuilder::default().force(true).v(true).build();
@@ -165,5 +183,9 @@ async fn run(docker: &Docker, id: &str) -> Result<()> {
     let inspected = docker.inspect_container(id, None::<InspectContainerOptions>).await?;
     let code = inspected.state.and_then(|state| state.exit_code);
     ensure!(code == Some(0), "it ended with {code:?}");
+    let mut log = docker.logs(id, Some(LogsOptionsBuilder::default().stdout(true).stderr(true).build()));
+    while let Some(piece) = log.next().await {
+        piece?;
+    }
     Ok(())
 }

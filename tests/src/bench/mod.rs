@@ -26,8 +26,10 @@ pub struct Spread {
 pub fn spread(values: &[f64]) -> Spread {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
-    let at = |part: usize| sorted.get((sorted.len().saturating_sub(1)) * part / 2).copied().unwrap_or(f64::NAN);
-    Spread { median: at(1), least: at(0), most: at(2) }
+    let last = sorted.len().saturating_sub(1);
+    let at = |place: usize| sorted.get(place).copied().unwrap_or(f64::NAN);
+    // Of an even number the middle lies between two.
+    Spread { median: (at(last / 2) + at(last.div_ceil(2))) / 2.0, least: at(0), most: at(last) }
 }
 
 pub fn print(name: &str, value: f64, unit: &str) {
@@ -46,6 +48,7 @@ mod tests {
     #[test]
     fn the_median_stands_between() {
         assert_eq!(spread(&[3.0, 1.0, 2.0]), Spread { median: 2.0, least: 1.0, most: 3.0 });
+        assert_eq!(spread(&[4.0, 1.0, 2.0, 9.0]), Spread { median: 3.0, least: 1.0, most: 9.0 });
         assert_eq!(spread(&[5.0]), Spread { median: 5.0, least: 5.0, most: 5.0 });
     }
 }
