@@ -19,7 +19,10 @@ script: |
   cd /in && find files atlas -type f | sort
   cat \"$ITEM_PATH\" atlas/deep/y.txt
   touch atlas/new 2>/dev/null || echo read-only";
-const FLOOD: &str = "chunks: {count: 1}\ncommand: ['yes', 'and more and more']\ntimeouts: {run: 2s, grace: 1s}";
+/// Of lines that are long, since Podman takes its time over each when its log is read again, and as bytes are what floods.
+const FLOOD: &str = "chunks: {count: 1}
+script: yes $(seq 500)
+timeouts: {run: 2s, grace: 1s}";
 const DISK: &str = "name: disk\nimage: dsg-shell:1\nchunks: {items: [4, 64]}
 resources: {cpus: 0.25, memory: 128MiB, disk: 16MiB}
 script: |
