@@ -1,5 +1,5 @@
 //! What a chunk costs over its container: the same containers through the grid, and straight through the engine's API.
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -47,10 +47,12 @@ pub async fn overhead(socket: &str, only: &[String]) -> Result<()> {
 
 async fn overhead_at(socket: &str, at_once: usize) -> Result<()> {
     let containers = CONTAINERS * at_once.min(2);
+    let docker = Docker::connect_with_unix(socket, 120, API_DEFAULT_VERSION)?;
+    // Of other grids, or left by a bench that was killed.
+    let before_us = of_grids(&docker).await?;
     let mut lab = Lab::start().await?;
     let cpus = at_once.to_string();
     lab.add_runner("ada", &["--engine", &format!("unix://{socket}"), "--cpus", &cpus, "--memory", "4GiB"]).await?;
-    let docker = Docker::connect_with_unix(socket, 120, API_DEFAULT_VERSION)?;
     let engine = connect(&ConnectOptions {
         engine: Some(format!("unix://{socket}")),
         state: lab.path("bench"),
@@ -72,7 +74,7 @@ async fn overhead_at(socket: &str, at_once: usize) -> Result<()> {
         let before = cpu()?;
         let grid = through_the_grid(&lab.client, containers).await?;
         taken.push((cpu()? - before) * 1e3 / containers as f64);
-        all_removed(&docker).await?;
+        all_removed(&docker, &before_us).await?;
         let alone = match first {
             Some(alone) => alone,
             None => straight(&docker, &body, containers, at_once).await?,
@@ -128,16 +130,21 @@ async fn through_the_grid(client: &Client, chunks: usize) -> Result<f64> {
 }
 
 /// What the runner still does for a job that has ended must not fall into the time of whoever comes next.
-async fn all_removed(docker: &Docker) -> Result<()> {
-    let ours = HashMap::from([("label", vec!["dsg.grid"])]);
-    let options = ListContainersOptionsBuilder::default().all(true).filters(&ours).build();
+async fn all_removed(docker: &Docker, before_us: &BTreeSet<String>) -> Result<()> {
     let gone = async {
-        while !docker.list_containers(Some(options.clone())).await?.is_empty() {
+        while !of_grids(docker).await?.is_subset(before_us) {
             tokio::time::sleep(ASK).await;
         }
         anyhow::Ok(())
     };
     tokio::time::timeout(PATIENCE, gone).await.context("the runner does not remove its containers")?
+}
+
+/// The containers of whatever grid.
+async fn of_grids(docker: &Docker) -> Result<BTreeSet<String>> {
+    let labelled = HashMap::from([("label", vec!["dsg.grid"])]);
+    let options = ListContainersOptionsBuilder::default().all(true).filters(&labelled).build();
+    Ok(docker.list_containers(Some(options)).await?.into_iter().filter_map(|container| container.id).collect())
 }
 
 /// Until the last has ended: the grid's last containers, too, are removed after that.
