@@ -63,6 +63,11 @@ impl Lives {
         self.halts.insert(attempt, halt);
     }
 
+    /// Those that the server has settled have only to tidy up; the others are for the next life of the runner.
+    async fn tidied_up(&mut self) {
+        while self.tasks.len() > self.halts.len() && self.tasks.join_next().await.is_some() {}
+    }
+
     fn halt(&mut self, attempt: AttemptId, halt: Halt) {
         if let Some(sender) = self.halts.get(&attempt) {
             sender.send_replace(halt);
@@ -102,6 +107,8 @@ impl Agent {
             let steps = self.plan.handle(now(), event);
             for step in first.into_iter().chain(steps) {
                 if self.carry_out(step, &mut requests) {
+                    let until = farewell.unwrap_or_else(|| Instant::now() + FAREWELL);
+                    drop(tokio::time::timeout_at(until, self.lives.tidied_up()).await);
                     return Ok(());
                 }
             }

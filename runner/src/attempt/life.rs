@@ -1,5 +1,5 @@
-//! The life of one attempt: image, inputs, create, attach, start, watch, sweep, outputs, end. Whatever is told was made durable
-//! before; whatever is cut off by the end of the process is taken up by the next one.
+//! The life of one attempt: image, inputs, create, attach, start, watch, sweep, outputs, end. What shows its end is there until that is
+//! durable, here or at the server; whatever is cut off by the end of the process is taken up by the next one.
 use std::sync::Arc;
 
 use dsg_schemas::reason::EndReason;
@@ -57,31 +57,39 @@ impl Life {
     pub async fn live(mut self, origin: Origin) {
         // An earlier life may have made one, or have asked for it just before its end.
         let name = || prepare::container_name(&self.shared.grid, self.order.attempt);
-        let (ended, container) = match origin {
+        let (ended, container, mut is_kept) = match origin {
             Origin::Ended(ended, container) => {
                 self.may_come_late = container.is_none();
-                (*ended, Some(container.unwrap_or_else(name)))
+                (*ended, Some(container.unwrap_or_else(name)), true)
             }
             Origin::Fresh | Origin::Unstarted => {
                 self.may_come_late = matches!(origin, Origin::Unstarted);
                 let mut container = self.may_come_late.then(name);
                 let ended = self.fresh(&mut container).await.unwrap_or_else(|ended| ended);
-                (self.keep(ended).await, container)
+                (ended, container, false)
             }
             Origin::Started(started, past) => {
                 self.hold = Some(self.shared.stock.hold(started.image_id.clone()).await);
                 let ended = self.run_on(&started, past, None, 0).await.unwrap_or_else(|ended| ended);
-                (self.keep(ended).await, Some(started.container))
+                (ended, Some(started.container), false)
             }
         };
         if !self.order.secrets.is_empty() {
+            // Without them the end cannot be found again.
+            if !std::mem::replace(&mut is_kept, true) {
+                self.keep(&ended).await;
+            }
             self.shared.secrets.clear(self.order.attempt);
         }
         // As long as there is a container, its engine lets nobody remove its image.
         self.hold = None;
         // Before the server hears of it, and gives it to others.
         self.shared.offer.give_back(self.order.attempt);
-        self.say(Phase::Ended(Box::new(ended)));
+        self.say(Phase::Ended(Box::new(ended.clone())));
+        // The next life would find the same end at the container, which stays until one of the two has it on disk.
+        if !is_kept && !self.settled().await {
+            self.keep(&ended).await;
+        }
         if let Some(container) = container {
             self.remove(&container).await;
             for looks in LATE_LOOKS.into_iter().filter(|_| self.may_come_late) {
@@ -99,17 +107,22 @@ impl Life {
     async fn fresh(&mut self, container: &mut Option<String>) -> Result<Ended, Ended> {
         allowed(&mut self.halt).await.map_err(stopped_early)?;
         let (folder, order) = (self.folder.clone(), self.order.clone());
-        let begun = durably("keep an order", move || folder.begin(&order));
+        let begun = written("keep an order", move || {
+            folder.begin(&order)?;
+            prepare::lay_out(&folder, &order)
+        });
         let image = async {
             self.shared.policy.judge(&self.order).map_err(|ended| *ended)?;
             self.shared.offer.take(self.order.attempt, &self.order.limits).map_err(|why| *refused(&why))?;
             self.image().await
         };
-        // The order is on disk before anything of this attempt's own is made.
+        // The order is written before anything of this attempt's own is made.
         let (begun, image) = tokio::join!(begun, image);
         begun?;
         let image_id = image?;
-        self.note("fetching inputs");
+        if !(self.order.inputs.is_empty() && self.order.secrets.is_empty()) {
+            self.note("fetching inputs");
+        }
         let fetched = async {
             let inputs = inputs::fetch(&self.shared, &self.folder, &self.order.inputs).await?;
             Ok::<_, Ended>([inputs, secrets::fetch(&self.shared, &self.order).await?].concat())
@@ -125,7 +138,8 @@ impl Life {
         self.note("creating the container");
         // By name until the id is known: a create without an answer may have made it all the same.
         *container = Some(plan.name.clone());
-        let created = engine.create(&plan).await;
+        // Which life of the engine it is, it need not be asked while the container waits to be started.
+        let (created, engine_life) = tokio::join!(engine.create(&plan), engine.life());
         self.may_come_late |= created.as_ref().is_err_and(|failure| failure.engine_gone);
         let id = created.map_err(failed)?;
         *container = Some(id.clone());
@@ -133,10 +147,10 @@ impl Life {
             return Err(stopped_early(halted(&mut self.halt).await));
         }
         self.may_run().await?;
-        let engine_life = engine.life().await.map_err(failed)?;
+        let engine_life = engine_life.map_err(failed)?;
         let started = Started { container: id, image_id, boot: boot.clone(), engine_life };
         let (folder, kept) = (self.folder.clone(), started.clone());
-        let kept = durably("keep a start", move || folder.started(&kept));
+        let kept = written("keep a start", move || folder.started(&kept));
         let (kept, pieces) = tokio::join!(kept, engine.attach(&started.container));
         kept?;
         let pieces = pieces.map_err(failed)?;
@@ -228,14 +242,15 @@ impl Life {
         let gpu_use = meter.read();
         drop(meter);
         shared.usage.forget(self.order.attempt);
+        let mut uprooted = None;
         if let Ok(over) = &over {
             let sweep =
                 Sweep { shared: &shared, attempt: self.order.attempt, container: &started.container, log: &log };
-            sweep.sweep(over.in_one_stream).await;
+            ((), uprooted) = tokio::join!(sweep.sweep(over.in_one_stream), self.uprooted(started));
         }
         let written = log.spool().written();
         let ended = match over {
-            Ok(over) => self.judge(started, &over).await,
+            Ok(over) => self.judge(started, &over, uprooted).await,
             Err(ended) => ended,
         };
         shipment.finish().await;
@@ -251,8 +266,7 @@ impl Life {
         })
     }
 
-    async fn judge(&mut self, started: &Started, over: &Over) -> Ended {
-        let uprooted = self.uprooted(started).await;
+    async fn judge(&mut self, started: &Started, over: &Over, uprooted: Option<Uprooted>) -> Ended {
         let gpus = &self.order.limits.gpus;
         if over.exit.code != 0 && !gpus.is_empty() {
             // What broke it is often seen only afterwards.
@@ -299,8 +313,14 @@ impl Life {
         }
     }
 
-    /// Durable before it is told. A disk that is full must not hold the attempt for ever: then it is told all the same.
-    async fn keep(&self, ended: Ended) -> Ended {
+    /// Whether the server has the end already. It most often has, before our own disk would.
+    async fn settled(&mut self) -> bool {
+        let settled = self.halt.wait_for(|halt| *halt == Halt::Forget);
+        tokio::time::timeout(self.shared.patience.settled, settled).await.is_ok_and(|told| told.is_ok())
+    }
+
+    /// A disk that is full must not hold the attempt for ever: then its container is removed all the same.
+    async fn keep(&self, ended: &Ended) {
         for failures in 0..3 {
             let (folder, copy) = (self.folder.clone(), ended.clone());
             match tokio::task::spawn_blocking(move || folder.ended(&copy)).await {
@@ -310,7 +330,6 @@ impl Life {
             }
             tokio::time::sleep(self.shared.patience.after(failures)).await;
         }
-        ended
     }
 
     async fn remove(&self, container: &str) {
@@ -333,7 +352,7 @@ impl Life {
 }
 
 /// Waits for the disk without a thread that others need.
-async fn durably(
+async fn written(
     doing: &'static str,
     write: impl FnOnce() -> std::io::Result<()> + Send + 'static,
 ) -> Result<(), Ended> {

@@ -101,6 +101,8 @@ pub struct Patience {
     pub engine_gone: Duration,
     /// For the rest of the output after the end.
     pub drain: Duration,
+    /// For the server to have an end on its disk, before it is brought to our own.
+    pub settled: Duration,
     /// From the first unsent byte of output to its upload.
     pub flush: Duration,
     /// The first wait after a failure; doubled up to 15 times as long, so that what was kept is there half a minute after a bad hour.
@@ -116,6 +118,7 @@ impl Default for Patience {
             meter: Duration::from_secs(5),
             engine_gone: Duration::from_secs(300),
             drain: Duration::from_secs(5),
+            settled: Duration::from_millis(250),
             flush: Duration::from_millis(100),
             retry: Duration::from_secs(1),
         }

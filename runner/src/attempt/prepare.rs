@@ -13,11 +13,23 @@ use crate::container::{Bind, ContainerPlan, label};
 use crate::policy::LocalPolicy;
 use crate::spool::Folder;
 
+/// Of an attempt's folder.
+const DSG: &str = "dsg";
 const ITEMS_FILE: &str = "/dsg/items.jsonl";
 const SCRIPT: &str = "/dsg/script";
 pub const OUTPUT_DIR: &str = "/out";
 
-/// Writes the attempt's `/dsg` folder and puts the plan together.
+/// Writes what the container sees in `/dsg`.
+pub fn lay_out(folder: &Folder, order: &StartOrder) -> io::Result<()> {
+    let dsg = folder.part(DSG)?;
+    put(&dsg.join("items.jsonl"), order.items.as_bytes(), 0o644)?;
+    match &order.script {
+        Some(script) => put(&dsg.join("script"), script.as_bytes(), 0o755),
+        None => Ok(()),
+    }
+}
+
+/// Puts the plan together.
 pub fn container_plan(
     order: &StartOrder,
     folder: &Folder,
@@ -28,8 +40,7 @@ pub fn container_plan(
     policy: &LocalPolicy,
 ) -> Result<ContainerPlan, Box<Ended>> {
     policy.judge(order)?;
-    let dsg = folder.part("dsg").and_then(|dsg| write(&dsg, order).map(|()| dsg));
-    let dsg = dsg.map_err(|error| Box::new(disk("write the chunk's items", &error)))?;
+    let dsg = folder.part(DSG).map_err(|error| Box::new(disk("find the chunk's items", &error)))?;
     let mut binds = vec![Bind::read_only(&dsg, "/dsg")];
     binds.extend(inputs);
     let (entrypoint, command) = command(order);
@@ -76,14 +87,6 @@ pub fn container_name(grid: &str, attempt: AttemptId) -> String {
 /// An input that lies right there takes the place of the folder.
 fn is_output_dir(input: &InputOrder) -> bool {
     input.path.trim_end_matches('/') == OUTPUT_DIR
-}
-
-fn write(dsg: &Path, order: &StartOrder) -> io::Result<()> {
-    put(&dsg.join("items.jsonl"), order.items.as_bytes(), 0o644)?;
-    match &order.script {
-        Some(script) => put(&dsg.join("script"), script.as_bytes(), 0o755),
-        None => Ok(()),
-    }
 }
 
 fn put(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {

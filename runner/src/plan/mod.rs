@@ -23,8 +23,8 @@ use crate::owner::{AtEnd, Word};
 /// Milliseconds of a clock that never goes back.
 pub type Millis = u64;
 
-/// An end is told at once; the moment is for others that end with it.
-const ENDED_DELAY_MS: Millis = 2;
+/// An end is told at once: what ends while that is under way is told together with the next.
+const ENDED_DELAY_MS: Millis = 0;
 /// New orders were taken: whatever ends quickly is told together with the taking. That alone asks for no answer.
 const TAKEN_DELAY_MS: Millis = 5;
 /// People watch it; and short containers begin and end in one sync.
@@ -315,11 +315,23 @@ impl Plan {
         }
         if last {
             self.mode = Mode::Stopped;
+            self.settle(&answer.orders.forget, steps);
         } else {
             self.pause = Some(answer.pause);
             // Before anything is started.
             self.freeze(steps);
             self.take(now, answer.orders, steps);
+        }
+    }
+
+    /// What has ended, and is durable at the server.
+    fn settle(&mut self, forget: &[AttemptId], steps: &mut Vec<Step>) {
+        let ended = |held: &mut Held| matches!(held.phase, Phase::Ended(_));
+        for attempt in forget {
+            if self.held.get_mut(attempt).is_some_and(ended) {
+                self.held.remove(attempt);
+                steps.push(Step::Forget(*attempt));
+            }
         }
     }
 
@@ -333,18 +345,12 @@ impl Plan {
 
     fn take(&mut self, now: Millis, orders: Orders, steps: &mut Vec<Step>) {
         let Orders { start, stop, forget } = orders;
+        self.settle(&forget, steps);
         for attempt in forget {
-            match self.held.get_mut(&attempt) {
-                Some(Held { phase: Phase::Ended(_), .. }) => {
-                    self.held.remove(&attempt);
-                    steps.push(Step::Forget(attempt));
-                }
-                // Settled without us: end it; the next answer says forget again.
-                Some(held) if !held.stopping => {
-                    held.stopping = true;
-                    steps.push(Step::Stop(StopOrder { attempt, reason: EndReason::Cancelled }));
-                }
-                Some(_) | None => {}
+            // Settled without us: end it; the next answer says forget again.
+            if let Some(held) = self.held.get_mut(&attempt).filter(|held| !held.stopping) {
+                held.stopping = true;
+                steps.push(Step::Stop(StopOrder { attempt, reason: EndReason::Cancelled }));
             }
         }
         for order in stop {

@@ -109,8 +109,7 @@ fn an_attempt_from_offer_to_forget() {
             (110, Event::Progress(A, running()), &[]),
             (310, Event::Wake, &["news 4 [1 running]"]),
             (311, nothing(4), &["idle 5 [1 running]"]),
-            (320, Event::Progress(A, ended()), &[]),
-            (322, Event::Wake, &["news 6 [1 ended]"]),
+            (320, Event::Progress(A, ended()), &["news 6 [1 ended]"]),
             // Repeated until it is forgotten.
             (323, nothing(6), &["idle 7 [1 ended]"]),
             (330, orders(7, &[], &[], &[A]), &["forget 1", "idle 8 []"]),
@@ -128,8 +127,7 @@ fn an_answer_to_an_older_sync_is_dropped() {
             (0, greeted(5), &["news 1 []"]),
             (0, orders(1, &[A], &[], &[]), &["start 1"]),
             (5, Event::Wake, &["idle 2 [1 preparing]"]),
-            (7, Event::Progress(A, ended()), &[]),
-            (9, Event::Wake, &["news 3 [1 ended]"]),
+            (7, Event::Progress(A, ended()), &["news 3 [1 ended]"]),
             (10, orders(2, &[B], &[A], &[A]), &[]),
             (11, orders(1, &[B], &[], &[]), &[]),
             (12, orders(3, &[], &[], &[A]), &["forget 1", "idle 4 []"]),
@@ -228,6 +226,17 @@ fn a_stop_of_the_process_is_told_once_and_takes_nothing_more() {
             (3, nothing(2), &["quit"]),
         ],
     );
+    // What the last answer settles is left to nobody; what it orders is.
+    check(
+        Plan::new([(A, ended()), (B, running())], 7),
+        vec![
+            (0, Event::Wake, &["hello"]),
+            (0, greeted(5), &["news 1 [1 ended, 2 running]"]),
+            (1, Event::Stopping, &[]),
+            (2, nothing(1), &["news 2 [1 ended, 2 running] no more"]),
+            (3, orders(2, &[], &[B], &[A, B]), &["forget 1", "quit"]),
+        ],
+    );
     check(
         fresh(),
         vec![
@@ -270,8 +279,7 @@ fn what_the_host_does_is_told_more_often_while_something_runs_there() {
         vec![(taken, orders(3, &[A], &[], &[]), &["start 1"]), (taken, Event::Progress(A, running()), &[])],
     );
     assert_eq!(wait_of(&plan.handle(taken + 5, Event::Wake)), LOAD_MS);
-    let mut plan =
-        check(plan, vec![(over, Event::Progress(A, ended()), &[]), (over + 2, Event::Wake, &["news 5 [1 ended]"])]);
+    let mut plan = check(plan, vec![(over, Event::Progress(A, ended()), &["news 5 [1 ended]"])]);
     let steps = plan.handle(over + 10, orders(5, &[], &[], &[A]));
     assert_eq!(wait_of(&steps), LOAD_MS, "it is seen to come to rest");
     assert_eq!(wait_of(&plan.handle(over + 10 + SYNC_WAIT_MS, nothing(6))), SYNC_WAIT_MS);
@@ -385,8 +393,7 @@ fn what_was_ordered_before_the_owner_came_back_is_not_started() {
             (7, word(Some("hours"), AtEnd::Evict), &["stop 1"]),
             (8, orders(2, &[B], &[], &[]), &["idle 3 [1 preparing] no more"]),
             (58, orders(3, &[], &[A], &[]), &["idle 4 [1 preparing] no more"]),
-            (60, Event::Progress(A, ended()), &[]),
-            (62, Event::Wake, &["news 5 [1 ended] no more"]),
+            (60, Event::Progress(A, ended()), &["news 5 [1 ended] no more"]),
             (63, orders(5, &[], &[], &[A]), &["forget 1", "idle 6 [] no more"]),
             (70, word(None, AtEnd::Finish), &[]),
             (120, Event::Wake, &["news 7 []"]),
@@ -413,8 +420,7 @@ fn a_lifetime_ends_with_what_is_left_or_a_minute_after_its_grace() {
     assert_eq!(plan.wake_at(), Some(1_000));
     assert_eq!(shown(&plan.handle(1_000, Event::Wake)), ["stop 1", "news 3 [1 preparing] no more"]);
     plan.handle(1_001, nothing(3));
-    plan.handle(1_010, Event::Progress(A, ended()));
-    assert_eq!(shown(&plan.handle(1_020, Event::Wake)), ["news 5 [1 ended] no more"]);
+    assert_eq!(shown(&plan.handle(1_010, Event::Progress(A, ended()))), ["news 5 [1 ended] no more"]);
     assert_eq!(shown(&plan.handle(1_021, orders(5, &[], &[], &[A]))), ["forget 1", "news 6 [] no more"]);
     assert_eq!(shown(&plan.handle(1_022, nothing(6))), ["quit"]);
     let mut plan = begun();
@@ -434,8 +440,7 @@ fn patience_without_work_begins_anew_after_each_attempt() {
             (0, greeted(5), &["news 1 []"]),
             (400, orders(1, &[A], &[], &[]), &["start 1"]),
             (405, Event::Wake, &["idle 2 [1 preparing]"]),
-            (2_000, Event::Progress(A, ended()), &[]),
-            (2_002, Event::Wake, &["news 3 [1 ended]"]),
+            (2_000, Event::Progress(A, ended()), &["news 3 [1 ended]"]),
             (2_010, orders(3, &[], &[], &[A]), &["forget 1", "idle 4 []"]),
             (2_509, Event::Wake, &[]),
         ],

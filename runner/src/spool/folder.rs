@@ -1,4 +1,4 @@
-//! The folder of one attempt: its order before anything is done, its end before it is told, and its scratch files.
+//! The folder of one attempt: its order before anything is done, its end before what shows it is removed, and its scratch files.
 use std::borrow::Cow;
 use std::fs;
 use std::io;
@@ -72,10 +72,12 @@ impl Folder {
         Folder { path }
     }
 
-    /// Durable before anything is done for the attempt.
+    /// Before anything is done for the attempt. Made durable by what is kept next: a machine that goes down before that has started no
+    /// container, and one that was made is known by its label.
     pub fn begin(&self, order: &StartOrder) -> io::Result<()> {
         fs::create_dir_all(&self.path)?;
-        self.keep(&Record { order: Some(Cow::Borrowed(order)), ..Record::default() })
+        let record = Record { order: Some(Cow::Borrowed(order)), ..Record::default() };
+        journal::write(&self.path.join(JOURNAL), &record).map(drop)
     }
 
     pub fn started(&self, started: &Started) -> io::Result<()> {
@@ -91,7 +93,6 @@ impl Folder {
         self.keep(&Record { killing: Some(reason), ..Record::default() })
     }
 
-    /// Durable before it is told.
     pub fn ended(&self, ended: &Ended) -> io::Result<()> {
         self.keep(&Record { ended: Some(Cow::Borrowed(ended)), ..Record::default() })
     }
@@ -148,6 +149,7 @@ impl Folder {
         remove(&self.path);
     }
 
+    /// Durable when this returns.
     fn keep(&self, record: &Record<'_>) -> io::Result<()> {
         journal::append(&self.path.join(JOURNAL), record)
     }

@@ -1,5 +1,5 @@
-//! What must not be forgotten of one attempt: a record a line, appended and flushed before the next thing is done. One file, since each new
-//! one costs several flushes and an inode.
+//! What must not be forgotten of one attempt: a record a line, appended before the next thing is done. One file, since each new one costs
+//! several flushes and an inode.
 use std::borrow::Cow;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -28,8 +28,15 @@ pub(super) struct Record<'a> {
     pub ended: Option<Cow<'a, Ended>>,
 }
 
-/// Durable when this returns.
+/// Durable when this returns, with all that was written before.
 pub(super) fn append(path: &Path, record: &Record<'_>) -> io::Result<()> {
+    write(path, record)?.sync_data()?;
+    // Nobody knows here whether an earlier record was durable, and so the name of the file.
+    path.parent().map_or(Ok(()), |parent| File::open(parent)?.sync_all())
+}
+
+/// Outlives this process when this returns, but not the machine.
+pub(super) fn write(path: &Path, record: &Record<'_>) -> io::Result<File> {
     let mut line = serde_json::to_vec(record)?;
     line.push(b'\n');
     let mut file = OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(path)?;
@@ -39,11 +46,7 @@ pub(super) fn append(path: &Path, record: &Record<'_>) -> io::Result<()> {
     }
     // What did not fit a full disk must not take what others need; if it stays, it is a line that broke off.
     file.write_all(&line).inspect_err(|_| drop(file.set_len(before)))?;
-    file.sync_data()?;
-    match path.parent() {
-        Some(parent) if before == 0 => File::open(parent)?.sync_all(),
-        Some(_) | None => Ok(()),
-    }
+    Ok(file)
 }
 
 /// A line that a crash cut must not spoil the next.

@@ -137,21 +137,49 @@ async fn a_log_that_was_rotated_away_is_placed_or_shows_a_hole() {
     }
 }
 
+/// Whether the end is on the runner's own disk by then, or to be found at the container only.
 #[tokio::test]
-async fn an_end_that_was_kept_is_told_by_the_next_life() {
+async fn an_end_that_the_server_has_not_settled_is_told_by_the_next_life() {
+    for kept in [false, true] {
+        let (fake, engine, state) = (Fake::start().await, PretendEngine::new(), tempfile::tempdir().expect("dir"));
+        fake.joined(state.path()).await;
+        fake.change(|state| state.forget_after = 1000);
+        let settled = if kept { Duration::from_millis(1) } else { Duration::from_secs(3600) };
+        let runner = fake.run_with(state.path(), &engine, Patience { settled, ..Patience::default() });
+        let before = fake.runs(order(1, &["exit=7", "lines=1"])).await;
+        if kept {
+            let removed = tokio::time::timeout(Duration::from_secs(30), engine.removed("dsg-g-1")).await;
+            removed.expect("what is kept needs no container");
+        }
+        runner.kill().await;
+        assert_eq!(engine.names().is_empty(), kept, "what shows the end stays until it is on a disk");
+        let journal = std::fs::read_to_string(state.path().join("attempts/1/journal")).expect("a journal");
+        assert_eq!(journal.contains("\"ended\""), kept, "{journal}");
+        fake.change(|state| {
+            state.reports.clear();
+            state.offers.clear();
+            state.forget_after = 1;
+        });
+        let runner = fake.run(state.path(), &engine);
+        let after = fake.ended(1).await;
+        assert_eq!((after.reason, after.exit_code, after.stdout_bytes), (EndReason::Exit, Some(7), 7));
+        assert!(!kept || after == before, "{before:?} {after:?}");
+        assert_eq!(fake.stdout(1), "line 0\n");
+        fake.until("it is forgotten", |state| state.syncs.last().is_some_and(|sync| sync.attempts.is_empty())).await;
+        runner.stop().await;
+        assert_eq!(engine.names(), Vec::<String>::new());
+    }
+}
+
+#[tokio::test]
+async fn what_the_server_has_settled_is_removed_at_once() {
     let (fake, engine, state) = (Fake::start().await, PretendEngine::new(), tempfile::tempdir().expect("dir"));
     fake.joined(state.path()).await;
-    fake.change(|state| state.forget_after = 1000);
-    let runner = fake.run(state.path(), &engine);
-    let before = fake.runs(order(1, &["exit=7", "lines=1"])).await;
-    runner.kill().await;
-    fake.change(|state| {
-        state.reports.clear();
-        state.offers.clear();
-        state.forget_after = 1;
-    });
-    let runner = fake.run(state.path(), &engine);
-    assert_eq!(fake.ended(1).await, before);
+    let patience = Patience { settled: Duration::from_secs(3600), ..Patience::default() };
+    let runner = fake.run_with(state.path(), &engine, patience);
+    fake.runs(order(1, &[])).await;
+    let removed = tokio::time::timeout(Duration::from_secs(30), engine.removed("dsg-g-1")).await;
+    removed.expect("a server that has the end need not be waited for");
     runner.stop().await;
 }
 

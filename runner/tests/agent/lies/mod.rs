@@ -42,6 +42,7 @@ fn patience() -> Patience {
         meter: Duration::from_millis(20),
         engine_gone: Duration::from_millis(900),
         drain: Duration::from_millis(80),
+        settled: Duration::from_millis(3),
         flush: Duration::from_millis(2),
         retry: Duration::from_millis(10),
     }
