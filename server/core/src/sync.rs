@@ -121,8 +121,9 @@ impl Grid {
         }
         // What was stopped before anybody heard that it runs did not start after its end.
         let started = started.filter(|_| live.row.ended.is_none());
-        let news = !live.row.seen || (live.row.started_ms.is_none() && started.is_some());
+        // That it was seen is kept with the next news of it: a server that forgot offers again what was not started.
         live.row.seen = true;
+        let news = live.row.started_ms.is_none() && started.is_some();
         live.row.started_ms = live.row.started_ms.or(started);
         let (chunk, runner, current) = (live.row.chunk, live.row.runner, live.standing == Standing::Current);
         if news {
