@@ -57,7 +57,7 @@ impl Life {
     pub async fn live(mut self, origin: Origin) {
         // An earlier life may have made one, or have asked for it just before its end.
         let name = || prepare::container_name(&self.shared.grid, self.order.attempt);
-        let (ended, container, mut is_kept) = match origin {
+        let (ended, container, is_kept) = match origin {
             Origin::Ended(ended, container) => {
                 self.may_come_late = container.is_none();
                 (*ended, Some(container.unwrap_or_else(name)), true)
@@ -74,11 +74,14 @@ impl Life {
                 (ended, Some(started.container), false)
             }
         };
+        // What inspect says of its container again, to the next life of the runner. Why else one ended is known now and not then; and
+        // without its secrets, which go now, its output cannot be masked again.
+        let shows = matches!(ended.reason, EndReason::Succeeded | EndReason::Exit) && self.order.secrets.is_empty();
+        let told_first = shows && !is_kept;
+        if !told_first && !is_kept {
+            self.keep(&ended).await;
+        }
         if !self.order.secrets.is_empty() {
-            // Without them the end cannot be found again.
-            if !std::mem::replace(&mut is_kept, true) {
-                self.keep(&ended).await;
-            }
             self.shared.secrets.clear(self.order.attempt);
         }
         // As long as there is a container, its engine lets nobody remove its image.
@@ -86,8 +89,8 @@ impl Life {
         // Before the server hears of it, and gives it to others.
         self.shared.offer.give_back(self.order.attempt);
         self.say(Phase::Ended(Box::new(ended.clone())));
-        // The next life would find the same end at the container, which stays until one of the two has it on disk.
-        if !is_kept && !self.settled().await {
+        // The container shows it until one of the two has it on disk.
+        if told_first && !self.settled().await {
             self.keep(&ended).await;
         }
         if let Some(container) = container {
@@ -138,8 +141,7 @@ impl Life {
         self.note("creating the container");
         // By name until the id is known: a create without an answer may have made it all the same.
         *container = Some(plan.name.clone());
-        // Which life of the engine it is, it need not be asked while the container waits to be started.
-        let (created, engine_life) = tokio::join!(engine.create(&plan), engine.life());
+        let created = engine.create(&plan).await;
         self.may_come_late |= created.as_ref().is_err_and(|failure| failure.engine_gone);
         let id = created.map_err(failed)?;
         *container = Some(id.clone());
@@ -147,7 +149,8 @@ impl Life {
             return Err(stopped_early(halted(&mut self.halt).await));
         }
         self.may_run().await?;
-        let engine_life = engine_life.map_err(failed)?;
+        // After a pause that may have lasted: a container that waits to be started outlives its engine.
+        let engine_life = engine.life().await.map_err(failed)?;
         let started = Started { container: id, image_id, boot: boot.clone(), engine_life };
         let (folder, kept) = (self.folder.clone(), started.clone());
         let kept = written("keep a start", move || folder.started(&kept));

@@ -114,7 +114,7 @@ impl Spool {
         Cache::new(self.root.join("blobs"), capacity_bytes)
     }
 
-    /// What an earlier life left. A folder without a whole order never had a container: it is removed.
+    /// What an earlier life left. A folder without a whole order never had a container that was started: it is removed.
     pub fn left(&self) -> Result<Vec<(AttemptId, Folder, Left)>, SpoolError> {
         let attempts = self.root.join("attempts");
         let fail = |source| SpoolError::Folder { path: attempts.clone(), source };

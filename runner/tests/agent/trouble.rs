@@ -171,6 +171,22 @@ async fn an_end_that_the_server_has_not_settled_is_told_by_the_next_life() {
     }
 }
 
+/// Only what the container shows again may be told before it is kept.
+#[tokio::test]
+async fn an_end_that_only_this_life_knows_is_kept_before_it_is_told() {
+    let (fake, engine, state) = (Fake::start().await, PretendEngine::new(), tempfile::tempdir().expect("dir"));
+    fake.joined(state.path()).await;
+    fake.change(|state| state.forget_after = 1000);
+    let patience = Patience { settled: Duration::from_secs(3600), ..Patience::default() };
+    let runner = fake.run_with(state.path(), &engine, patience);
+    let mut timed = order(1, &["run_ms=forever"]);
+    timed.timeouts.run_ms = Some(20);
+    assert_eq!(fake.runs(timed).await.reason, EndReason::RunTimeout);
+    let journal = std::fs::read_to_string(state.path().join("attempts/1/journal")).expect("a journal");
+    assert!(journal.contains("\"ended\""), "{journal}");
+    runner.kill().await;
+}
+
 #[tokio::test]
 async fn what_the_server_has_settled_is_removed_at_once() {
     let (fake, engine, state) = (Fake::start().await, PretendEngine::new(), tempfile::tempdir().expect("dir"));

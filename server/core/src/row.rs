@@ -321,7 +321,7 @@ pub struct AttemptRow {
     /// Edits of the job before it: by which revision of the job file it runs.
     #[serde(default, skip_serializing_if = "is_default")]
     pub edits: u32,
-    /// The runner said at least once that it has it.
+    /// The runner said at least once that it has it. Written with the next news of it only.
     #[serde(default, skip_serializing_if = "is_default")]
     pub seen: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -128,8 +128,6 @@ impl Grid {
         let (chunk, runner, current) = (live.row.chunk, live.row.runner, live.standing == Standing::Current);
         if news {
             self.write_attempt(id);
-        }
-        if news && started.is_some() {
             self.note_holder(chunk.job, runner);
         }
         let before = self.state(chunk);
