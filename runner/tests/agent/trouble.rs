@@ -200,6 +200,23 @@ async fn what_the_server_has_settled_is_removed_at_once() {
 }
 
 #[tokio::test]
+async fn a_runner_that_ends_removes_what_is_settled_first() {
+    let (fake, engine, state) = (Fake::start().await, PretendEngine::new(), tempfile::tempdir().expect("dir"));
+    fake.joined(state.path()).await;
+    engine.hold(Call::Remove);
+    let runner = fake.run(state.path(), &engine);
+    fake.runs(order(1, &[])).await;
+    engine.is_held_up(Call::Remove).await;
+    let stopping = tokio::spawn(runner.stop());
+    fake.until("it has said goodbye", |state| state.syncs.last().is_some_and(|sync| sync.no_more.is_some())).await;
+    // Time to end without a wait.
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    engine.let_go(Call::Remove);
+    stopping.await.expect("no panic");
+    assert_eq!(engine.names(), Vec::<String>::new());
+}
+
+#[tokio::test]
 async fn strangers_containers_are_left_alone_and_own_unknown_ones_removed() {
     let (fake, engine, state) = (Fake::start().await, PretendEngine::new(), tempfile::tempdir().expect("dir"));
     let (other, theirs) = (Fake::start().await, tempfile::tempdir().expect("dir"));

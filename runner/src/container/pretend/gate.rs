@@ -8,6 +8,8 @@ pub enum Call {
     Start,
     /// Of a line, by a container.
     Write,
+    /// Of a container.
+    Remove,
 }
 
 #[derive(Clone, Copy, Debug, Default)]

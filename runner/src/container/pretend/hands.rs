@@ -67,6 +67,7 @@ impl PretendEngine {
             Call::Create => &self.inner.gates[0],
             Call::Start => &self.inner.gates[1],
             Call::Write => &self.inner.gates[2],
+            Call::Remove => &self.inner.gates[3],
         }
     }
 

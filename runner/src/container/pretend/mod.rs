@@ -64,7 +64,7 @@ struct Inner {
     gone: AtomicBool,
     /// How often it was asked while it was gone.
     refused: AtomicU64,
-    gates: [Gate; 3],
+    gates: [Gate; 4],
     shelf: Mutex<Shelf>,
     faults: Mutex<Vec<Fault>>,
     /// Names of images that were loaded from files, in their order.
@@ -471,6 +471,7 @@ impl Engine for PretendEngine {
     fn remove<'a>(&'a self, id: &'a str) -> Answer<'a, ()> {
         Box::pin(async move {
             self.awake()?;
+            self.gate(Call::Remove).pass().await;
             self.vanish(id);
             Ok(())
         })
